@@ -1,0 +1,9 @@
+"""Changing a host: as a transaction under a journal, and back again."""
+
+from __future__ import annotations
+
+from sysmail.apply.checkpoint import Checkpoint, Store
+from sysmail.apply.transaction import Transaction
+from sysmail.apply.undo import recover, undo
+
+__all__ = ["Checkpoint", "Store", "Transaction", "recover", "undo"]

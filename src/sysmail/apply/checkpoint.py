@@ -1,0 +1,134 @@
+"""Checkpoints: what a transaction changed, written down before it changed it.
+
+Each is a directory ``/var/lib/sysmail/checkpoints/NNNN`` (root only) with
+``journal.json`` and the former contents of files. States of a journal:
+
+    open      a transaction is under way, or was cut off: recovery undoes it
+    done      in force
+    undoing   it is being undone, or that was cut off: recovery goes on
+    (gone)    undone: the directory is removed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional
+
+from sysmail.errors import HostError
+from sysmail.host.port import FileState, Reader, Writer
+
+__all__ = ["HOME", "Checkpoint", "Store", "digest"]
+
+HOME = "/var/lib/sysmail"
+LOCK = "/run/sysmail/lock"
+
+
+def digest(data: bytes) -> str:
+    """The SHA-256 of a content, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass
+class Checkpoint:
+    """One transaction. ``files`` are entries {path, before, after} in the order of the changes;
+    ``before`` is None for a path that was not there, ``after`` the hash of what was written,
+    None for a removal. ``absent_before`` are managed paths that were not there when the transaction
+    began, whatever an installed package has put there since. Notices that were lost before ``losses_since`` (seconds since the
+    epoch) are known to a person and no longer turn a proof red."""
+
+    number: int
+    kind: str
+    state: str = "open"
+    time: float = 0.0
+    losses_since: float = 0.0
+    policy: Dict[str, Any] = field(default_factory=dict)
+    route: Dict[str, str] = field(default_factory=dict)
+    service: Dict[str, bool] = field(default_factory=dict)
+    files: List[Dict[str, Any]] = field(default_factory=list)
+    directories: List[str] = field(default_factory=list)
+    packages_before: List[str] = field(default_factory=list)
+    packages_asked: List[str] = field(default_factory=list)
+    packages_brought: Optional[List[str]] = None
+    packages_removing: Optional[List[str]] = None
+    absent_before: List[str] = field(default_factory=list)
+    leftovers_before: List[str] = field(default_factory=list)
+
+    @property
+    def directory(self) -> str:
+        """Where the checkpoint is kept."""
+        return f"{HOME}/checkpoints/{self.number:04d}"
+
+
+class Store:
+    """The checkpoints of a host."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def load(self) -> List[Checkpoint]:
+        """Every checkpoint, oldest first. HostError when one cannot be read."""
+        found: List[Checkpoint] = []
+        for name in self._reader.names(f"{HOME}/checkpoints"):
+            path = f"{HOME}/checkpoints/{name}/journal.json"
+            text = self._reader.read(path)
+            if text is None:
+                continue  # cut off before its journal was there: nothing was changed yet
+            try:
+                found.append(Checkpoint(**json.loads(text)))
+            except (ValueError, TypeError) as error:
+                raise HostError(
+                    "journal-damaged",
+                    f"{path} is damaged: {error}",
+                    f"the former contents of files are beside it; put back what you need, then "
+                    f"move {HOME}/checkpoints/{name} away",
+                ) from error
+        return found
+
+    def in_force(self) -> Optional[Checkpoint]:
+        """The checkpoint of the last apply, None where sysmail is not in force."""
+        done = [c for c in self.load() if c.state == "done"]
+        return done[-1] if done else None
+
+    def backup(self, checkpoint: Checkpoint, entry: Dict[str, Any]) -> bytes:
+        """The former content of a file, verified. HostError when it is damaged."""
+        before = entry["before"]
+        path = f"{checkpoint.directory}/{before['backup']}"
+        data = self._reader.read(path)
+        if data is None or digest(data) != before["sha256"]:
+            raise HostError(
+                "journal-damaged",
+                f"{path}, the former content of {entry['path']}, is missing or damaged",
+                f"restore {entry['path']} from your backup, then move {checkpoint.directory} away",
+            )
+        return data
+
+
+def save(writer: Writer, checkpoint: Checkpoint) -> None:
+    """Write the journal, durably."""
+    writer.mkdir(HOME, 0o700)
+    writer.mkdir(f"{HOME}/checkpoints", 0o700)
+    writer.mkdir(checkpoint.directory, 0o700)
+    text = json.dumps(checkpoint.__dict__, indent=1, sort_keys=True) + "\n"
+    writer.write(f"{checkpoint.directory}/journal.json", text.encode(), 0o600)
+
+
+def remember(writer: Writer, checkpoint: Checkpoint, path: str, after: Optional[bytes]) -> None:
+    """Write down what a path is before it changes; the journal is durable on return."""
+    state = writer.state(path)
+    before: Optional[Dict[str, Any]] = None
+    if state is not None:
+        before = {"kind": state.kind, "mode": state.mode, "uid": state.uid, "gid": state.gid}
+        before.update(_content(writer, checkpoint, state))
+    entry = {"path": path, "before": before, "after": None if after is None else digest(after)}
+    checkpoint.files.append(entry)
+    save(writer, checkpoint)
+
+
+def _content(writer: Writer, checkpoint: Checkpoint, state: FileState) -> Dict[str, Any]:
+    if state.kind == "link":
+        return {"target": state.target}
+    name = f"{len(checkpoint.files):03d}"
+    writer.write(f"{checkpoint.directory}/{name}", state.data, 0o600)
+    return {"backup": name, "sha256": digest(state.data)}

@@ -1,0 +1,67 @@
+"""Starting and stopping Postfix, with systemd and without."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from sysmail import maillog
+from sysmail.errors import HostError, StepError
+from sysmail.facts.collect import collect_postfix
+from sysmail.facts.model import Facts
+from sysmail.host.port import Writer
+
+__all__ = ["act", "is_running", "wait_until_ready"]
+
+READY_SECONDS = 15.0
+
+
+def act(writer: Writer, facts: Facts, action: str) -> None:
+    """``enable``, ``disable``, ``start``, ``stop``, ``restart`` or ``reload`` Postfix.
+
+    Without systemd there is nothing to enable here: the distribution's
+    package has done it for its init system.
+    """
+    if facts.systemd:
+        if action in ("start", "restart") and facts.service.failed:
+            writer.run(["systemctl", "reset-failed", *facts.service.failed])
+        done = writer.run(["systemctl", action, "postfix.service"])
+        if done.status != 0 and action != "stop":
+            raise _failed(writer, facts, action, done.err)
+        return
+    if action in ("enable", "disable"):
+        return
+    words: Sequence[str] = {"restart": ("stop", "start")}.get(action, (action,))
+    for word in words:
+        done = writer.run(["postfix", word])
+        if done.status != 0 and word != "stop":
+            raise _failed(writer, facts, action, done.err)
+
+
+def is_running(writer: Writer) -> bool:
+    """Whether the master daemon runs, whatever the service manager says."""
+    return writer.which("postfix") is not None and writer.run(["postfix", "status"]).status == 0
+
+
+def wait_until_ready(writer: Writer, facts: Facts, listen: Sequence[str]) -> None:
+    """Return when the relay greets on every address; StepError with Postfix's own words if not."""
+    deadline = writer.now() + READY_SECONDS
+    for address in listen:
+        while True:
+            try:
+                session = writer.smtp(address, 25, timeout=5.0)
+                session.close()
+                break
+            except HostError as error:
+                if writer.now() >= deadline:
+                    raise _failed(writer, facts, "start", error.message) from error
+            writer.sleep(0.05)
+
+
+def _failed(writer: Writer, facts: Facts, action: str, said: str) -> StepError:
+    log_file = (collect_postfix(writer) or {"maillog_file": ""})["maillog_file"]
+    words = maillog.last_fatal(writer, facts, log_file) or said.strip().partition("\n")[0]
+    return StepError(
+        "service-not-started",
+        f"Postfix did not {action}: {words or 'no reason was given'}",
+        "look at the log of Postfix (journalctl -u 'postfix*', or maillog_file)",
+    )

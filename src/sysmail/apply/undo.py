@@ -1,0 +1,141 @@
+"""Back to what a checkpoint remembers, and recovery of what was cut off."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List
+
+from sysmail import queue
+from sysmail.apply import packages, service
+from sysmail.apply.checkpoint import Checkpoint, Store, digest, save
+from sysmail.errors import HostError, RefusedError
+from sysmail.facts.collect import collect
+from sysmail.facts.model import Facts
+from sysmail.host.port import FileState, Writer
+
+__all__ = ["check_undo", "recover", "undo"]
+
+_TEMPORARY = ".sysmail-new"
+
+
+def recover(writer: Writer, say: Callable[[str], None]) -> List[str]:
+    """Undo what was cut off; a sentence for each transaction that was. The lock must be held."""
+    told: List[str] = []
+    for checkpoint in reversed(Store(writer).load()):
+        if checkpoint.state == "done":
+            continue
+        say(f"undoing the {checkpoint.kind} that was cut off")
+        undo(writer, checkpoint, say, force=True)
+        told.append(f"a {checkpoint.kind} that was cut off has been undone")
+    return told
+
+
+def check_undo(writer: Writer, checkpoint: Checkpoint, force: bool) -> None:
+    """RefusedError when undoing would overwrite somebody's edit, or throw away mail."""
+    newest = {entry["path"]: entry for entry in checkpoint.files}
+    if not force:
+        for path, entry in newest.items():
+            if not _is_ours(writer.state(path), entry):
+                raise RefusedError(
+                    "edited-since",
+                    f"{path} was changed by somebody after sysmail wrote it",
+                    "look at it with `sysmail plan`; --force puts the former file back all the same",
+                )
+    if "postfix" in _brought(writer, checkpoint, collect(writer)):
+        waiting = queue.waiting(writer)
+        if waiting:
+            raise RefusedError(
+                "queue-not-empty",
+                f"{len(waiting)} messages wait in the queue, and removing Postfix would lose them",
+                "see `sysmail status`; `sysmail queue flush` or `queue delete ID`, then retry",
+            )
+
+
+def undo(
+    writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], force: bool = False
+) -> None:
+    """Undo a checkpoint; can be cut off and called again at any moment."""
+    # An empty journal: nothing was changed yet.
+    check_undo(writer, checkpoint, force)
+    facts = collect(writer)
+    if checkpoint.packages_removing is None:
+        checkpoint.packages_removing = _brought(writer, checkpoint, facts)
+    brought = checkpoint.packages_removing
+    checkpoint.state = "undoing"
+    save(writer, checkpoint)
+    if "postfix" in brought and facts.postfix is not None:
+        service.act(writer, facts, "stop")
+        if facts.systemd:
+            service.act(writer, facts, "disable")
+    if brought and facts.distro is not None:
+        say(f"removing {', '.join(brought)}")
+        packages.uninstall(writer, facts.distro, brought, say)
+        for path in facts.distro.leftovers:
+            if path not in checkpoint.leftovers_before:
+                writer.remove(path)
+    for entry in reversed(checkpoint.files):
+        # What a package put there that is gone again was not there before.
+        gone = bool(brought) and entry["path"] in checkpoint.absent_before
+        _restore(writer, checkpoint, {**entry, "before": None} if gone else entry)
+    for path in reversed(checkpoint.directories):
+        writer.rmdir(path)
+    facts = collect(writer)
+    if facts.postfix is not None:
+        _restore_service(writer, facts, checkpoint)
+    writer.rmtree(checkpoint.directory)
+    if not writer.names(checkpoint.directory.rpartition("/")[0]):
+        writer.rmdir(checkpoint.directory.rpartition("/")[0])
+        writer.rmdir(checkpoint.directory.rpartition("/")[0].rpartition("/")[0])
+
+
+def _brought(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> List[str]:
+    """The packages that this transaction brought and that are still there."""
+    if checkpoint.packages_brought is not None:
+        return [name for name in checkpoint.packages_brought if name in facts.packages]
+    if checkpoint.state == "done" or not checkpoint.packages_asked:
+        return []
+    # Cut off while installing: what is there now and was not before came with it.
+    return sorted(set(facts.packages) - set(checkpoint.packages_before))
+
+
+def _is_ours(state: "FileState | None", entry: Dict[str, Any]) -> bool:
+    """Whether a path is as the transaction left it, or as it was before."""
+    before = entry["before"]
+    if state is None:
+        return entry["after"] is None or before is None
+    if state.kind == "link":
+        return before is not None and before.get("target") == state.target
+    known = {entry["after"], (before or {}).get("sha256")}
+    return digest(state.data) in known
+
+
+def _restore(writer: Writer, checkpoint: Checkpoint, entry: Dict[str, Any]) -> None:
+    path, before = entry["path"], entry["before"]
+    writer.remove(path + _TEMPORARY)
+    if before is None:
+        writer.remove(path)
+        return
+    parent = path.rpartition("/")[0]
+    if writer.state(parent, False) is None:
+        writer.mkdir(parent, 0o755)
+    if before["kind"] == "link":
+        writer.symlink(path, before["target"])
+        return
+    data = Store(writer).backup(checkpoint, entry)
+    writer.write(path, data, before["mode"], before["uid"], before["gid"])
+
+
+def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
+    was = checkpoint.service
+    if facts.systemd and facts.service.enabled != was.get("enabled", False):
+        service.act(writer, facts, "enable" if was.get("enabled") else "disable")
+    if was.get("running"):
+        # Not reload: inet_interfaces may differ (FACTS.md).
+        service.act(writer, facts, "restart")
+        if not service.is_running(writer):
+            raise HostError(
+                "service-not-restored",
+                "Postfix did not start again with its former configuration",
+                "look at the log of Postfix; its files are as they were before",
+            )
+    elif facts.master_running:
+        service.act(writer, facts, "stop")

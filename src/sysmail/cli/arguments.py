@@ -1,0 +1,109 @@
+"""The arguments of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Dict, NoReturn, Optional, Sequence
+
+from sysmail import __version__
+from sysmail.errors import UsageError
+from sysmail.policy import KEYS
+
+__all__ = ["parse_arguments", "policy_flags"]
+
+_COMMANDS = {
+    "plan": "what apply would change, and why (exit 0: nothing, 2: changes)",
+    "apply": "bring the policy into force and prove it",
+    "prove": "check every promise on this host (exit 0, 1 broken, 3 unknown)",
+    "status": "route, queue and what left lately",
+    "queue": "list, show ID, release ID, delete ID, flush",
+    "rollback": "back to how the host was before the last apply",
+    "remove": "back to how the host was before the first apply",
+    "try": "show it on this host with real mail, and put the host back",
+}
+
+_EPILOG = """\
+Without --policy, /etc/sysmail/policy.toml or policy.json is read if it is there.
+Exit codes: 64 for bad usage or a bad policy, 77 when not permitted.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are ours: code 64, and nothing printed here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("usage", message, f"see `{self.prog} --help`")
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments as a namespace with ``command``. UsageError for what cannot be used."""
+    parser = _Parser(
+        prog="sysmail",
+        description="Outbound mail on localhost:25, and the proof that it works.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"sysmail {__version__}")
+    _common(parser, top=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    for name, summary in _COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        _common(sub, top=False)
+        if name in ("plan", "apply"):
+            sub.add_argument(
+                "--adopt", action="store_true", help="replace a mail server that is there already"
+            )
+        if name == "apply":
+            sub.add_argument(
+                "--acknowledge-losses",
+                action="store_true",
+                help="notices that were lost up to now are known",
+            )
+        if name in ("rollback", "remove"):
+            sub.add_argument(
+                "--force", action="store_true", help="also over files that were edited since"
+            )
+        if name == "queue":
+            sub.add_argument(
+                "action",
+                nargs="?",
+                default="list",
+                choices=("list", "show", "release", "delete", "flush"),
+            )
+            sub.add_argument("ids", nargs="*", metavar="ID", help="queue ids, or all")
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        raise UsageError("usage", "no command was given", "see `sysmail --help`")
+    return arguments
+
+
+def _common(parser: argparse.ArgumentParser, top: bool) -> None:
+    """Options that may stand before or after the command."""
+    absent: object = "" if top else argparse.SUPPRESS
+    parser.add_argument("--policy", metavar="FILE", default=absent, help="the policy to use")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=False if top else argparse.SUPPRESS,
+        help="print the report as JSON",
+    )
+    group = parser.add_argument_group("keys of the policy")
+    for key in KEYS:
+        if key.flag:
+            group.add_argument(
+                key.flag,
+                dest=f"key_{key.name}",
+                metavar=key.name.upper(),
+                default=None if top else argparse.SUPPRESS,
+                help=key.doc.partition(". ")[0],
+            )
+
+
+def policy_flags(arguments: argparse.Namespace) -> Dict[str, Optional[object]]:
+    """The keys of the policy that were given as flags, by dotted name."""
+    return {
+        name[len("key_") :]: value
+        for name, value in vars(arguments).items()
+        if name.startswith("key_") and value is not None
+    }

@@ -1,0 +1,37 @@
+"""Tells a person what a long step is doing, on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """On a terminal one line that changes, elsewhere a line each; silent with ``quiet``."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._started = time.monotonic()
+        self._open = False
+
+    def say(self, text: str) -> None:
+        """What is being done now."""
+        if self._quiet:
+            return
+        line = f"{time.monotonic() - self._started:5.1f} s  {text}"
+        if self._terminal:
+            sys.stderr.write(f"\r\033[K{line[:110]}")
+            self._open = True
+        else:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    def done(self) -> None:
+        """Leave the line to whatever is printed next."""
+        if self._open:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+            self._open = False

@@ -1,0 +1,140 @@
+"""A report as text for a person: short, aligned, in colour on a terminal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Callable, Dict, List
+
+from sysmail.report import FAIL, PASS, Report
+
+__all__ = ["as_json", "as_text"]
+
+Paint = Callable[[str, str], str]
+_COLOURS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
+
+
+def as_json(report: Report) -> str:
+    """Version 1 of the JSON contract, one line."""
+    return json.dumps(report.as_data(), ensure_ascii=False, sort_keys=False)
+
+
+def as_text(report: Report, colour: bool) -> str:
+    """The report for a person to read."""
+
+    def paint(text: str, name: str) -> str:
+        return f"\033[{_COLOURS[name]}m{text}\033[0m" if colour else text
+
+    lines: List[str] = []
+    if report.route is not None:
+        lines.append(f"{paint('route', 'bold')}  {report.route.name}, {report.route.reason}")
+    lines += _steps(report, paint)
+    lines += _verdicts(report, paint)
+    details = _DETAILS.get(report.command)
+    if details is not None:
+        lines += details(report.details, paint)
+    for problem in report.errors:
+        lines.append(f"{paint('error', 'red')}  {problem.message}")
+        lines.append(f"       {problem.remedy}")
+    lines += [paint(note, "dim") for note in report.notes]
+    lines.append(paint(_closing(report), "green" if report.exit_code in (0, 2) else "red"))
+    return "\n".join(_printable(line) for line in lines)
+
+
+def _printable(line: str) -> str:
+    """Without control characters that came from outside (a server's answer, a file)."""
+    return "".join(c if c.isprintable() or c in "\033\n\t" else "?" for c in line)
+
+
+def _steps(report: Report, paint: Paint) -> List[str]:
+    lines: List[str] = []
+    for step in report.steps:
+        lines.append(f"{paint('step', 'bold')}   {step.summary}")
+        if report.command == "plan":
+            for text in step.diff.splitlines()[2:] if "\n+++" in step.diff else []:
+                colour = {"+": "green", "-": "red"}.get(text[:1])
+                lines.append("         " + (paint(text, colour) if colour else text))
+    return lines
+
+
+def _verdicts(report: Report, paint: Paint) -> List[str]:
+    lines: List[str] = []
+    width = max((len(v.check) for v in report.verdicts), default=0)
+    for verdict in report.verdicts:
+        colour = {PASS: "green", FAIL: "red"}.get(verdict.status, "yellow")
+        status = paint(f"{verdict.status:<7}", colour)
+        lines.append(f"{status} {verdict.check:<{width}}  {verdict.evidence}")
+        if verdict.remedy:
+            lines.append(f"{'':7} {'':<{width}}  -> {verdict.remedy}")
+    return lines
+
+
+def _messages_of_try(details: Dict[str, Any], paint: Paint) -> List[str]:
+    lines: List[str] = []
+    rows = details.get("messages", [])
+    width = max((len(row["summary"]) for row in rows), default=0)
+    for row in rows:
+        if row["arrived"]:
+            mark = paint("arrived", "green")
+            how = f"as {row['queue_id']} after {row['delay']:.2f} s at {row['recipient']}"
+            lines.append(f"{mark} {row['summary']:<{width}}  {how}")
+        else:
+            lines.append(f"{paint('missing', 'red')} {row['summary']}")
+    return lines
+
+
+def _queue(details: Dict[str, Any], paint: Paint) -> List[str]:
+    if "content" in details:
+        return str(details["content"]).splitlines()
+    lines: List[str] = []
+    for row in details.get("messages", []):
+        age = _age(details["now"] - row["arrived"])
+        lines.append(
+            f"{paint(row['queue_id'], 'bold')}  {row['queue']:<8} {age:>6}  "
+            f"{row['size']:>8} B  from {row['sender'] or '<>'}"
+        )
+        lines += [f"    to {r['address']}  {paint(r['reason'], 'dim')}" for r in row["recipients"]]
+    return lines
+
+
+def _status(details: Dict[str, Any], paint: Paint) -> List[str]:
+    if "queue" not in details:
+        return []
+    queue, sent = details["queue"], details["deliveries"]
+    oldest = queue["oldest"]
+    age = f", the oldest for {_age(details['now'] - oldest)}" if oldest is not None else ""
+    lines = [f"{paint('queue', 'bold')}  {queue['count']} messages{age}"]
+    lines += [f"         {row['count']:>5}  {row['reason']}" for row in queue["reasons"]]
+    lines.append(f"{paint('sent', 'bold')}   {sent['sent']} in the last 24 hours")
+    lines += [f"         {row['queue_id']}  {row['recipient']}" for row in sent["last"]]
+    return lines
+
+
+_DETAILS: Dict[str, Callable[[Dict[str, Any], Paint], List[str]]] = {
+    "try": _messages_of_try,
+    "queue": _queue,
+    "status": _status,
+}
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _closing(report: Report) -> str:
+    passed = sum(v.status == PASS for v in report.verdicts)
+    proof = f", {passed} of {len(report.verdicts)} promises proven" if report.verdicts else ""
+    sentences = {
+        "applied": f"applied: {len(report.steps)} steps{proof}",
+        "unchanged": f"nothing to change{proof}",
+        "not-proven": f"in force, but not proven{proof}",
+        "next-hop-down": f"in force, but the next hop is down{proof}",
+        "changes": f"{len(report.steps)} steps would be done; `sysmail apply` does them",
+        "nothing-to-do": "nothing to do",
+        "proven": f"proven{proof}",
+        "broken": f"a promise is broken{proof}",
+        "unknown": f"not everything could be determined{proof}",
+    }
+    return sentences.get(report.outcome, report.outcome.replace("-", " "))

@@ -1,0 +1,30 @@
+"""``sysmail plan``: the decision and the steps that are missing, with diffs."""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional
+
+from sysmail.commands.situation import look, refuse_takeover
+from sysmail.host.port import Reader
+from sysmail.plan import describe
+from sysmail.report import Report
+
+__all__ = ["run"]
+
+
+def run(
+    reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]], adopt: bool = False
+) -> Report:
+    """Exit code 0 when there is nothing to do, 2 when there are changes."""
+    situation = look(reader, policy_path, flags)
+    if situation.steps:
+        refuse_takeover(situation, adopt)
+    steps = tuple(describe(step) for step in situation.steps)
+    return Report(
+        command="plan",
+        outcome="changes" if steps else "nothing-to-do",
+        exit_code=2 if steps else 0,
+        route=situation.decision.summary(),
+        steps=steps,
+        notes=(f"policy: {situation.source}",),
+    )

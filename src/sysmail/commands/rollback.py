@@ -1,0 +1,48 @@
+"""``sysmail rollback`` and ``sysmail remove``: back to a checkpoint, or to before the first."""
+
+from __future__ import annotations
+
+from typing import Callable, List
+
+from sysmail.apply import Checkpoint, Store, undo
+from sysmail.apply.undo import check_undo
+from sysmail.errors import RefusedError
+from sysmail.host.port import Writer
+from sysmail.report import Report, StepResult
+
+__all__ = ["remove", "rollback"]
+
+
+def rollback(writer: Writer, say: Callable[[str], None], force: bool) -> Report:
+    """Undo the last apply. The lock must be held."""
+    checkpoints = _checkpoints(writer)
+    last = checkpoints[-1]
+    undo(writer, last, say, force)
+    return _report("rollback", "rolled-back", [last])
+
+
+def remove(writer: Writer, say: Callable[[str], None], force: bool) -> Report:
+    """Undo every apply, the last one first: the host as sysmail found it."""
+    checkpoints = _checkpoints(writer)
+    for checkpoint in checkpoints:
+        check_undo(writer, checkpoint, force=True)
+    for checkpoint in reversed(checkpoints):
+        undo(writer, checkpoint, say, force)
+    return _report("remove", "removed", checkpoints[::-1])
+
+
+def _checkpoints(writer: Writer) -> List[Checkpoint]:
+    found = Store(writer).load()
+    if not found:
+        raise RefusedError(
+            "nothing-to-undo", "sysmail changed nothing on this host", "nothing needs to be done"
+        )
+    return found
+
+
+def _report(command: str, outcome: str, undone: List[Checkpoint]) -> Report:
+    steps = [
+        StepResult(f"checkpoint {c.number}", f"undo {c.kind} {c.number}: {len(c.files)} files")
+        for c in undone
+    ]
+    return Report(command=command, outcome=outcome, exit_code=0, changed=True, steps=tuple(steps))

@@ -1,0 +1,88 @@
+"""``sysmail status``: the route, what waits and why, what left lately."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from sysmail import maillog, queue
+from sysmail.apply.checkpoint import Store
+from sysmail.errors import HostError
+from sysmail.facts import collect
+from sysmail.host.port import Reader
+from sysmail.report import Problem, Report, RouteSummary
+
+__all__ = ["run"]
+
+LATELY_SECONDS = 86400.0
+SHOWN = 5
+
+
+def run(reader: Reader) -> Report:
+    """Exit code 0 when Postfix runs and nothing is overdue, else 1."""
+    in_force = Store(reader).in_force()
+    facts = collect(reader)
+    problems: List[Problem] = []
+    if in_force is None:
+        problems.append(
+            Problem("not-applied", "sysmail was never applied here", "run `sysmail apply`")
+        )
+    if not facts.master_running:
+        problems.append(
+            Problem("not-running", "Postfix does not run", "run `sysmail apply`, or see its log")
+        )
+    if facts.postfix is None:
+        return _report(problems, in_force, {})
+    messages = queue.waiting(reader)
+    if messages is None:
+        raise HostError(
+            "queue-not-listed", "the queue cannot be listed", "run `postqueue -j` to see why"
+        )
+    rows = queue.by_reason(messages)
+    overdue = [m for m in messages if m.queue == "deferred"]
+    if overdue:
+        reason = rows[0][0]
+        problems.append(
+            Problem(
+                "mail-waits",
+                f"{len(overdue)} deferred, mostly: {reason}",
+                "see `sysmail queue list`; it is tried again by itself",
+            )
+        )
+    log_file = facts.postfix["maillog_file"]
+    lines = maillog.lines_since(
+        reader, facts, log_file, reader.now() - LATELY_SECONDS, "status="
+    )
+    sent = [d for d in maillog.deliveries(lines or []) if d.status == "sent"]
+    details: Dict[str, Any] = {
+        "queue": {
+            "count": len(messages),
+            "oldest": messages[0].arrived if messages else None,
+            "reasons": [{"reason": r, "count": c, "oldest": o} for r, c, o in rows],
+        },
+        "deliveries": {
+            "since": reader.now() - LATELY_SECONDS,
+            "sent": len(sent),
+            "last": [
+                {"queue_id": d.queue_id, "recipient": d.recipient, "answer": d.answer}
+                for d in sent[-SHOWN:]
+            ],
+        },
+        "now": reader.now(),
+    }
+    return _report(problems, in_force, details)
+
+
+def _report(problems: List[Problem], in_force: Any, details: Dict[str, Any]) -> Report:
+    route = None
+    if in_force is not None and in_force.route:
+        route = RouteSummary(
+            in_force.route["name"], in_force.route["next_hop"], in_force.route["reason"]
+        )
+    return Report(
+        command="status",
+        outcome="unhealthy" if problems else "healthy",
+        exit_code=1 if problems else 0,
+        route=route,
+        errors=tuple(problems),
+        details=details,
+    )

@@ -1,0 +1,39 @@
+"""What a host should have: files, packages and a running service. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+__all__ = ["Desired", "ManagedFile"]
+
+
+@dataclass(frozen=True)
+class ManagedFile:
+    """A file that sysmail writes whole. ``secret``: its content is never shown."""
+
+    path: str
+    data: bytes
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    secret: bool = False
+
+    def __repr__(self) -> str:
+        return f"ManagedFile({self.path!r}, mode={self.mode:#o})"
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The state that a policy asks for.
+
+    ``packages`` must be installed; ``absent`` are files of sysmail's that this
+    policy has no use for; ``listen`` are the addresses on which the relay
+    must listen on port 25, and no other.
+    """
+
+    packages: Tuple[str, ...]
+    files: Tuple[ManagedFile, ...]
+    absent: Tuple[str, ...]
+    listen: Tuple[str, ...]
+    needs_sasl: bool = False

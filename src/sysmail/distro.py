@@ -1,0 +1,197 @@
+"""What differs between distributions, as data in one place.
+
+A row is chosen by ``ID`` and ``ID_LIKE`` of os-release(5). ``tried`` says
+whether the row was seen to work on booted hosts; the others are filled in
+from the documentation of their package managers and packages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, Optional, Sequence, Tuple
+
+__all__ = ["DISTROS", "Distro", "choose"]
+
+
+@dataclass(frozen=True)
+class Distro:
+    """One family of distributions.
+
+    Commands are argument lists; package names are appended. ``query`` prints
+    every installed package. ``candidate`` prints what would be installed.
+    ``starts_on_install`` is true where installing Postfix starts it, so that
+    a loopback-only main.cf has to be there first (FACTS.md, Debian's package).
+    ``leftovers`` are files that the packages create outside of the package
+    manager's books and do not take away again.
+    """
+
+    name: str
+    ids: Tuple[str, ...]
+    tried: bool
+    query: Tuple[str, ...]
+    refresh: Tuple[str, ...]
+    candidate: Tuple[str, ...]
+    install: Tuple[str, ...]
+    uninstall: Tuple[str, ...]
+    environment: Mapping[str, str]
+    postfix: Tuple[str, ...]
+    sasl: Tuple[str, ...]
+    msmtp: Tuple[str, ...]
+    certificates: Tuple[str, ...]
+    starts_on_install: bool
+    ca_file: str
+    units: Tuple[str, ...]
+    other_mtas: Tuple[str, ...]
+    leftovers: Tuple[str, ...]
+
+
+_MTAS = (
+    "exim4",
+    "exim4-daemon-light",
+    "exim4-daemon-heavy",
+    "exim",
+    "sendmail",
+    "sendmail-bin",
+    "opensmtpd",
+    "nullmailer",
+    "dma",
+    "msmtp-mta",
+    "ssmtp",
+    "esmtp-run",
+    "masqmail",
+    "courier-mta",
+    "qmail",
+    "citadel-server",
+    "lsb-invalid-mta",
+)
+
+APT = Distro(
+    name="apt",
+    ids=("debian", "ubuntu"),
+    tried=True,
+    query=("dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package} ${Version}\n"),
+    refresh=("apt-get", "update", "-q"),
+    candidate=("apt-cache", "policy"),
+    install=(
+        "apt-get",
+        "install",
+        "-y",
+        "-q",
+        "--no-install-recommends",
+        "-o",
+        "Dpkg::Use-Pty=0",
+        "-o",
+        "Dpkg::Options::=--force-confdef",
+        "-o",
+        "Dpkg::Options::=--force-confold",
+        "-o",
+        "DPkg::Lock::Timeout=60",
+    ),
+    uninstall=("apt-get", "purge", "-y", "-q", "-o", "Dpkg::Use-Pty=0"),
+    environment={"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"},
+    postfix=("postfix",),
+    sasl=("libsasl2-modules",),
+    msmtp=("msmtp",),
+    certificates=("ca-certificates",),
+    starts_on_install=True,
+    ca_file="/etc/ssl/certs/ca-certificates.crt",
+    units=("postfix.service", "postfix@-.service"),
+    other_mtas=_MTAS,
+    leftovers=("/etc/aliases", "/etc/aliases.db", "/etc/mailname"),
+)
+
+PACMAN = Distro(
+    name="pacman",
+    ids=("arch",),
+    tried=True,
+    query=("pacman", "-Q"),
+    refresh=("pacman", "-Sy", "--noconfirm", "--noprogressbar"),
+    candidate=("pacman", "-Si"),
+    install=("pacman", "-S", "--needed", "--noconfirm", "--noprogressbar"),
+    uninstall=("pacman", "-Rn", "--noconfirm", "--noprogressbar"),
+    environment={},
+    postfix=("postfix",),
+    sasl=("cyrus-sasl",),
+    msmtp=("msmtp",),
+    certificates=("ca-certificates",),
+    starts_on_install=False,
+    ca_file="/etc/ssl/certs/ca-certificates.crt",
+    units=("postfix.service",),
+    other_mtas=_MTAS,
+    leftovers=("/etc/postfix/aliases.db", "/etc/postfix/main.cf.pacsave"),
+)
+
+DNF = Distro(
+    name="dnf",
+    ids=("fedora", "rhel", "centos"),
+    tried=False,
+    query=("rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n"),
+    refresh=("dnf", "-q", "makecache"),
+    candidate=("dnf", "-q", "info"),
+    install=("dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False"),
+    uninstall=("dnf", "-y", "-q", "remove", "--noautoremove"),
+    environment={},
+    postfix=("postfix",),
+    sasl=("cyrus-sasl-plain",),
+    msmtp=("msmtp",),
+    certificates=("ca-certificates",),
+    starts_on_install=False,
+    ca_file="/etc/pki/tls/certs/ca-bundle.crt",
+    units=("postfix.service",),
+    other_mtas=_MTAS,
+    leftovers=("/etc/aliases.db", "/etc/aliases.lmdb"),
+)
+
+ZYPPER = Distro(
+    name="zypper",
+    ids=("opensuse", "suse", "sles"),
+    tried=False,
+    query=("rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n"),
+    refresh=("zypper", "--non-interactive", "refresh"),
+    candidate=("zypper", "--non-interactive", "info"),
+    install=("zypper", "--non-interactive", "install", "--no-recommends"),
+    uninstall=("zypper", "--non-interactive", "remove"),
+    environment={},
+    postfix=("postfix",),
+    sasl=("cyrus-sasl-plain",),
+    msmtp=("msmtp",),
+    certificates=("ca-certificates",),
+    starts_on_install=False,
+    ca_file="/etc/ssl/ca-bundle.pem",
+    units=("postfix.service",),
+    other_mtas=_MTAS,
+    leftovers=(),
+)
+
+APK = Distro(
+    name="apk",
+    ids=("alpine",),
+    tried=False,
+    query=("apk", "list", "--installed"),
+    refresh=("apk", "update"),
+    candidate=("apk", "policy"),
+    install=("apk", "add", "--no-progress"),
+    uninstall=("apk", "del", "--no-progress"),
+    environment={},
+    postfix=("postfix",),
+    sasl=("cyrus-sasl-login",),
+    msmtp=("msmtp",),
+    certificates=("ca-certificates",),
+    starts_on_install=False,
+    ca_file="/etc/ssl/certs/ca-certificates.crt",
+    units=("postfix",),
+    other_mtas=_MTAS,
+    leftovers=(),
+)
+
+DISTROS: Tuple[Distro, ...] = (APT, PACMAN, DNF, ZYPPER, APK)
+"""Every family that sysmail knows, the tried ones first."""
+
+
+def choose(ids: Sequence[str]) -> Optional[Distro]:
+    """The row for os-release's ``ID`` followed by the words of ``ID_LIKE``; None if unknown."""
+    for name in ids:
+        for row in DISTROS:
+            if name in row.ids or any(name.startswith(known + "-") for known in row.ids):
+                return row
+    return None

@@ -1,0 +1,135 @@
+"""Asks a host for its facts: each a question to a ``Reader`` and a pure parser."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from sysmail.distro import Distro, choose
+from sysmail.facts import parse
+from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts
+from sysmail.host.port import Reader
+
+__all__ = ["collect", "collect_listeners", "collect_postfix"]
+
+MAIL_SPOOLS = ("/var/mail", "/var/spool/mail")
+SASL_MODULES = (
+    "/usr/lib/sasl2",
+    "/usr/lib64/sasl2",
+    "/usr/lib/x86_64-linux-gnu/sasl2",
+    "/usr/lib/aarch64-linux-gnu/sasl2",
+    "/usr/lib/arm-linux-gnueabihf/sasl2",
+)
+
+
+def _text(reader: Reader, path: str) -> str:
+    return (reader.read(path) or b"").decode("utf-8", "replace")
+
+
+def collect(reader: Reader) -> Facts:
+    """The facts of this host. Programs that are missing leave their fact empty."""
+    release = parse.os_release(_text(reader, "/etc/os-release"))
+    ids = [release.get("ID", "linux"), *release.get("ID_LIKE", "").split()]
+    distro = choose(ids)
+    systemd = "system" in reader.names("/run/systemd")
+    ipv6 = parse.local_ipv6(_text(reader, "/proc/net/if_inet6"))
+    nodename = reader.nodename()
+    packages = _packages(reader, distro)
+    postfix = collect_postfix(reader)
+    return Facts(
+        os_name=release.get("PRETTY_NAME") or release.get("ID", "an unknown Linux"),
+        distro=distro,
+        systemd=systemd,
+        nodename=nodename,
+        fqdn=_fqdn(reader, nodename),
+        ipv6_loopback="::1" in ipv6,
+        addresses=tuple(parse.local_ipv4(_text(reader, "/proc/net/fib_trie"))) + tuple(ipv6),
+        listeners=collect_listeners(reader),
+        packages=packages,
+        candidates=_candidates(reader, distro) if postfix is None else {},
+        sendmail=reader.link(reader.which("sendmail") or "") or "",
+        postfix=postfix,
+        service=_service(reader, distro) if systemd and postfix is not None else ServiceFacts(),
+        master_running=postfix is not None and _master_running(reader, postfix),
+        sasl_plain=_sasl_plain(reader),
+        log_socket=reader.link("/dev/log") is not None,
+        mailboxes=_mailboxes(reader),
+    )
+
+
+def collect_listeners(reader: Reader) -> Tuple[Listener, ...]:
+    """Every listening TCP socket; those on port 25 with their owners where they can be seen."""
+    found: List[Listener] = []
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        found += parse.sockets(_text(reader, path))
+    return tuple(found)
+
+
+def collect_postfix(reader: Reader) -> Optional[PostfixFacts]:
+    """What postconf(1) says of the installed Postfix; None where there is none."""
+    if reader.which("postconf") is None:
+        return None
+    said = reader.ask(["postconf"])
+    parameters = parse.parameters(said.out)
+    if "mail_version" not in parameters:
+        # No usable main.cf: the defaults that are built in still tell the version.
+        parameters = parse.parameters(reader.ask(["postconf", "-d"]).out)
+    return PostfixFacts(
+        version=parameters.get("mail_version", ""),
+        parameters=parameters,
+        complaint=said.err.strip(),
+        map_types=parse.map_types(reader.ask(["postconf", "-m"]).out),
+    )
+
+
+def _packages(reader: Reader, distro: Optional[Distro]) -> Dict[str, str]:
+    if distro is None:
+        return {}
+    return parse.packages(reader.ask(distro.query).out, distro.name)
+
+
+def _candidates(reader: Reader, distro: Optional[Distro]) -> Dict[str, str]:
+    if distro is None:
+        return {}
+    return parse.candidate_versions(reader.ask([*distro.candidate, *distro.postfix]).out)
+
+
+def _fqdn(reader: Reader, nodename: str) -> str:
+    """The name without asking DNS where that can be avoided: a dead resolver costs seconds."""
+    if "." in nodename.strip("."):
+        return nodename.strip(".").lower()
+    known = parse.fqdn_from_hosts(_text(reader, "/etc/hosts"), nodename)
+    return known or parse.fqdn_from_getent(
+        reader.ask(["getent", "hosts", nodename], timeout=5).out
+    )
+
+
+def _service(reader: Reader, distro: Optional[Distro]) -> ServiceFacts:
+    units: Sequence[str] = distro.units if distro else ("postfix.service",)
+    wanted = "Id,LoadState,ActiveState,UnitFileState"
+    return parse.services(reader.ask(["systemctl", "show", "-p", wanted, *units]).out)
+
+
+def _master_running(reader: Reader, postfix: PostfixFacts) -> bool:
+    """Whether the process that the pid file of master(8) names is a Postfix master."""
+    pid = _text(reader, postfix["queue_directory"] + "/pid/master.pid").strip()
+    return pid.isdigit() and _text(reader, f"/proc/{pid}/comm").strip() == "master"
+
+
+def _sasl_plain(reader: Reader) -> bool:
+    """Whether Cyrus SASL can log in with PLAIN; without it all mail defers (FACTS.md)."""
+    return any(
+        name.startswith("libplain.so") for path in SASL_MODULES for name in reader.names(path)
+    )
+
+
+def _mailboxes(reader: Reader) -> Tuple[str, ...]:
+    """The names of mailboxes that hold something."""
+    found: List[str] = []
+    for spool in MAIL_SPOOLS:
+        if reader.link(spool) != spool:
+            continue  # /var/spool/mail is a link to /var/mail on most distributions
+        for name in reader.names(spool):
+            state = reader.state(f"{spool}/{name}", content=False)
+            if state is not None and (state.kind == "directory" or state.size):
+                found.append(f"{spool}/{name}")
+    return tuple(found)

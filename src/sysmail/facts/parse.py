@@ -1,0 +1,177 @@
+"""Pure parsers: from what a program or a file of the kernel says to plain data.
+
+Each accepts any text: what cannot be read is left out, never an exception.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Dict, List, Tuple
+
+from sysmail.facts.model import Listener, ServiceFacts
+
+__all__ = [
+    "fqdn_from_getent",
+    "fqdn_from_hosts",
+    "local_ipv4",
+    "local_ipv6",
+    "map_types",
+    "os_release",
+    "packages",
+    "candidate_versions",
+    "parameters",
+    "services",
+    "sockets",
+]
+
+
+def os_release(text: str) -> Dict[str, str]:
+    """os-release(5): shell-like assignments, quotes removed."""
+    found: Dict[str, str] = {}
+    for line in text.splitlines():
+        match = re.match(r"\s*([A-Z][A-Z0-9_]*)=(.*)$", line)
+        if match:
+            value = match.group(2).strip()
+            if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+                value = value[1:-1]
+            found[match.group(1)] = re.sub(r"\\(.)", r"\1", value)
+    return found
+
+
+def packages(text: str, manager: str) -> Dict[str, str]:
+    """The installed packages and versions, as the package managers' queries print them."""
+    found: Dict[str, str] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if manager == "apt":
+            # "ii  postfix 3.7.11": desired action, status; a second i means installed.
+            if len(words) >= 3 and len(words[0]) >= 2 and words[0][1] == "i":
+                found[words[1]] = words[2]
+        elif manager == "apk":
+            match = re.match(r"(\S+?)-(\d\S*)", words[0] if words else "")
+            if match:
+                found[match.group(1)] = match.group(2)
+        elif len(words) >= 2:
+            found[words[0]] = words[1]
+    return found
+
+
+def candidate_versions(text: str) -> Dict[str, str]:
+    """What would be installed: apt-cache policy, pacman -Si, dnf info and their like."""
+    found: Dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        header = re.match(r"([a-z0-9][a-z0-9+.-]*):\s*$", line)
+        if header:
+            name = header.group(1)
+            continue
+        match = re.match(r"\s*([A-Za-z]+)\s*:\s*(\S.*?)\s*$", line)
+        if not match:
+            continue
+        key, value = match.group(1).lower(), match.group(2)
+        if key == "name":
+            name = value
+        elif key in ("candidate", "version") and name and value != "(none)":
+            found.setdefault(name, value)
+    return found
+
+
+def parameters(text: str) -> Dict[str, str]:
+    """postconf(1): ``name = value`` a line."""
+    found: Dict[str, str] = {}
+    for line in text.splitlines():
+        name, equals, value = line.partition("=")
+        if equals and re.match(r"[A-Za-z0-9_]", name):
+            found[name.strip()] = value.strip()
+    return found
+
+
+def map_types(text: str) -> Tuple[str, ...]:
+    """``postconf -m``: a lookup table type a line."""
+    return tuple(sorted(word for word in text.split() if re.match(r"[a-z0-9_]+$", word)))
+
+
+def _address(text: str) -> str:
+    """An address of /proc/net/tcp: 32-bit words in the byte order of the machine."""
+    words = [text[i : i + 8] for i in range(0, len(text), 8)]
+    raw = b"".join(bytes.fromhex(word)[::-1] for word in words)
+    return str(ipaddress.ip_address(raw))
+
+
+def sockets(text: str) -> List[Listener]:
+    """/proc/net/tcp and tcp6: the listening ones (state 0A)."""
+    found: List[Listener] = []
+    for line in text.splitlines()[1:]:
+        words = line.split()
+        if len(words) < 10 or words[3] != "0A":
+            continue
+        try:
+            address, _, port = words[1].partition(":")
+            found.append(Listener(_address(address), int(port, 16), int(words[9])))
+        except ValueError:
+            continue
+    return found
+
+
+def local_ipv6(text: str) -> List[str]:
+    """/proc/net/if_inet6: every address, link-local ones with their interface."""
+    found: List[str] = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 6 or not re.match(r"[0-9a-fA-F]{32}$", words[0]):
+            continue
+        address = ipaddress.ip_address(bytes.fromhex(words[0]))
+        scope = f"%{words[5]}" if address.is_link_local else ""
+        found.append(str(address) + scope)
+    return found
+
+
+def local_ipv4(text: str) -> List[str]:
+    """/proc/net/fib_trie: the addresses whose route is of type LOCAL."""
+    found: List[str] = []
+    last = ""
+    for line in text.splitlines():
+        match = re.search(r"\|--\s+(\d+\.\d+\.\d+\.\d+)", line)
+        if match:
+            last = match.group(1)
+        elif "/32 host LOCAL" in line and last and last not in found:
+            found.append(last)
+    return found
+
+
+def fqdn_from_hosts(text: str, nodename: str) -> str:
+    """hosts(5): the first name with a dot on the first line that names the host; else empty."""
+    for line in text.splitlines():
+        names = line.partition("#")[0].split()[1:]
+        if nodename.lower() in (name.lower() for name in names):
+            for name in names:
+                if "." in name.strip(".") and not name.lower().startswith("localhost"):
+                    return name.rstrip(".").lower()
+    return ""
+
+
+def fqdn_from_getent(text: str) -> str:
+    """``getent hosts NAME``: the canonical name, if it has a dot."""
+    for line in text.splitlines():
+        for name in line.split()[1:2]:
+            if "." in name.strip(".") and not name.lower().startswith("localhost"):
+                return name.rstrip(".").lower()
+    return ""
+
+
+def services(text: str) -> ServiceFacts:
+    """``systemctl show`` of the units of Postfix: blocks of Key=Value, the main unit first."""
+    blocks: List[Dict[str, str]] = []
+    for block in re.split(r"\n\s*\n", text.strip()):
+        blocks.append(dict(line.split("=", 1) for line in block.splitlines() if "=" in line))
+    if not blocks or not blocks[0]:
+        return ServiceFacts()
+    main = blocks[0]
+    failed = tuple(b.get("Id", "?") for b in blocks if b.get("ActiveState") == "failed")
+    return ServiceFacts(
+        exists=main.get("LoadState") == "loaded",
+        active=main.get("ActiveState") == "active",
+        enabled=main.get("UnitFileState") in ("enabled", "enabled-runtime"),
+        failed=failed,
+    )

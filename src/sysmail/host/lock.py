@@ -1,0 +1,45 @@
+"""One change of a host at a time.
+
+flock(2) on a file: the kernel gives it back when its holder ends, however it
+ends. The file says who holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from sysmail.errors import RefusedError
+
+__all__ = ["FileLock"]
+
+
+class FileLock:
+    """An exclusive lock on ``path``; ``words`` say who holds it, ``wait`` how many seconds to try."""
+
+    def __init__(self, path: str, words: str, wait: float) -> None:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    holder = os.read(self._descriptor, 200).decode("utf-8", "replace").strip()
+                    os.close(self._descriptor)
+                    raise RefusedError(
+                        "locked",
+                        f"another sysmail is changing this host: {holder or 'unknown'}",
+                        "wait until it is done, then retry",
+                    ) from None
+                time.sleep(0.1)
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, words.encode(), 0)
+
+    def release(self) -> None:
+        """Give the lock back. The file stays: removing it would let two processes lock two."""
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)

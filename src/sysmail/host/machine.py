@@ -1,0 +1,363 @@
+"""The real host: files and programs.
+
+``Machine`` implements ``port.Writer``. Network dialogues are in ``smtp`` and
+are imported when they are needed, so that a run without them starts fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import stat
+import subprocess
+import threading
+import time
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
+
+from sysmail.errors import HostError
+from sysmail.host.port import Catcher, Completed, FileState, Lock, SmtpSession
+
+__all__ = ["Machine"]
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TEMPORARY = ".sysmail-new"
+
+
+def _environment(extra: Optional[Mapping[str, str]]) -> Dict[str, str]:
+    """A small, known environment: nothing of the caller's reaches a program (promise 9)."""
+    env = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", "SYSTEMD_PAGER": "", "TERM": "dumb"}
+    env.update(extra or {})
+    return env
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _told(path: str, doing: str) -> "contextlib._GeneratorContextManager[None]":  # type: ignore[misc]
+    """Turn an OSError into a HostError with a stable code."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise HostError(
+            "file-not-" + doing,
+            f"{path} could not be {doing}: {reason}",
+            _FILE_REMEDY.get(error.errno or 0, f"look at {path} and its file system, then retry"),
+        ) from error
+
+
+_FILE_REMEDY = {
+    13: "run sysmail as root",
+    1: "the file may be immutable (lsattr shows an i): chattr -i it, then retry",
+    28: "the disk is full: free space or inodes (df -h, df -i), then retry",
+    30: "the file system is mounted read-only: remount it, then retry",
+}
+
+
+class Machine:
+    """This host."""
+
+    def ask(
+        self, argv: Sequence[str], *, timeout: float = 30.0, env: Optional[Mapping[str, str]] = None
+    ) -> Completed:
+        """Run a program that changes nothing."""
+        return self._call(argv, None, env, timeout)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Optional[bytes] = None,
+        env: Optional[Mapping[str, str]] = None,
+        timeout: float = 120.0,
+        user: str = "",
+        on_line: Optional[Callable[[str], None]] = None,
+    ) -> Completed:
+        """Run a program that changes the host."""
+        if on_line is not None:
+            return self._stream(argv, env, timeout, on_line)
+        return self._call(argv, stdin, env, timeout, user)
+
+    def _call(
+        self,
+        argv: Sequence[str],
+        stdin: Optional[bytes],
+        env: Optional[Mapping[str, str]],
+        timeout: float,
+        user: str = "",
+    ) -> Completed:
+        identity: Dict[str, Any] = {}
+        if user:
+            account = pwd.getpwnam(user)
+            identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        try:
+            done = subprocess.run(
+                list(argv),
+                input=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else None,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(env),
+                timeout=timeout,
+                cwd="/",
+                **identity,
+            )
+        except FileNotFoundError:
+            return Completed(tuple(argv), 127, "", f"{argv[0]}: not found")
+        except PermissionError as error:
+            return Completed(tuple(argv), 126, "", f"{argv[0]}: {error.strerror}")
+        except subprocess.TimeoutExpired:
+            return Completed(tuple(argv), 124, "", f"{argv[0]}: no answer in {timeout:g} s")
+        return Completed(
+            tuple(argv),
+            done.returncode,
+            done.stdout.decode("utf-8", "replace"),
+            done.stderr.decode("utf-8", "replace"),
+        )
+
+    def _stream(
+        self,
+        argv: Sequence[str],
+        env: Optional[Mapping[str, str]],
+        timeout: float,
+        on_line: Callable[[str], None],
+    ) -> Completed:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=_environment(env),
+                cwd="/",
+            )
+        except FileNotFoundError:
+            return Completed(tuple(argv), 127, "", f"{argv[0]}: not found")
+        lines: List[str] = []
+        guard = threading.Timer(timeout, process.kill)
+        guard.start()
+        try:
+            assert process.stdout is not None
+            for raw in process.stdout:
+                line = raw.decode("utf-8", "replace").rstrip()
+                lines.append(line)
+                on_line(line)
+            status = process.wait()
+        finally:
+            guard.cancel()
+        return Completed(tuple(argv), status, "\n".join(lines), "")
+
+    def read(self, path: str, limit: int = 16_000_000) -> Optional[bytes]:
+        """The content of a file, at most ``limit`` bytes of it."""
+        try:
+            with _told(path, "read"), open(path, "rb") as handle:
+                return handle.read(limit)
+        except HostError as error:
+            if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+                return None
+            raise
+
+    def state(self, path: str, content: bool = True) -> Optional[FileState]:
+        """The path as it is, links not followed."""
+        try:
+            info = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise HostError(
+                "file-not-read",
+                f"{path} could not be read: {error.strerror}",
+                _FILE_REMEDY.get(error.errno or 0, f"look at {path} and its file system"),
+            ) from error
+        mode, owner = stat.S_IMODE(info.st_mode), (info.st_uid, info.st_gid)
+        if stat.S_ISLNK(info.st_mode):
+            return FileState("link", mode, *owner, target=os.readlink(path), mtime=info.st_mtime)
+        if stat.S_ISREG(info.st_mode):
+            data = self.read(path) or b"" if content else b""
+            return FileState("file", mode, *owner, data, "", info.st_size, info.st_mtime)
+        kind = "directory" if stat.S_ISDIR(info.st_mode) else "other"
+        return FileState(kind, mode, *owner, mtime=info.st_mtime)
+
+    def names(self, path: str) -> List[str]:
+        """The sorted names in a directory."""
+        try:
+            return sorted(os.listdir(path))
+        except OSError:
+            return []
+
+    def link(self, path: str) -> Optional[str]:
+        """The real path behind a name."""
+        return os.path.realpath(path) if os.path.exists(path) else None
+
+    def socket_inodes(self, pid: int) -> Set[int]:
+        """The sockets that a process has open, see proc_pid_fd(5)."""
+        found: Set[int] = set()
+        for name in self.names(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError, ValueError):
+                target = os.readlink(f"/proc/{pid}/fd/{name}")
+                if target.startswith("socket:["):
+                    found.add(int(target[8:-1]))
+        return found
+
+    def socket_owner(self, inode: int) -> str:
+        """The program that holds a socket."""
+        for pid in filter(str.isdigit, self.names("/proc")):
+            if inode in self.socket_inodes(int(pid)):
+                comm = (self.read(f"/proc/{pid}/comm") or b"?").decode("utf-8", "replace")
+                return f"{comm.strip()} (pid {pid})"
+        return ""
+
+    def which(self, program: str) -> Optional[str]:
+        """Where a program is found."""
+        for directory in PATH.split(":"):
+            path = os.path.join(directory, program)
+            if os.access(path, os.X_OK) and os.path.isfile(path):
+                return path
+        return None
+
+    def euid(self) -> int:
+        """The effective user."""
+        return os.geteuid()
+
+    def nodename(self) -> str:
+        """The host name of the kernel."""
+        return os.uname().nodename
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    def lock(self, path: str, words: str, wait: float) -> Lock:
+        """Take a lock that only one process has."""
+        from sysmail.host import lock
+
+        return lock.FileLock(path, words, wait)
+
+    def catcher(self, accepts: Callable[[str], bool]) -> Catcher:
+        """Start a receiving SMTP server on an unused port of 127.0.0.1."""
+        from sysmail.host import catcher
+
+        return catcher.SmtpCatcher(accepts)
+
+    def can_connect(self, address: str, port: int, source: str = "", timeout: float = 3.0) -> bool:
+        """Whether a TCP connection is accepted."""
+        from sysmail.host import smtp
+
+        return smtp.can_connect(address, port, source, timeout)
+
+    def smtp(
+        self,
+        address: str,
+        port: int,
+        *,
+        source: str = "",
+        name: str = "",
+        tls: str = "none",
+        ca_file: str = "",
+        timeout: float = 10.0,
+    ) -> SmtpSession:
+        """Open an SMTP dialogue."""
+        from sysmail.host import smtp
+
+        return smtp.Session(address, port, source, name, tls, ca_file, timeout)
+
+    def free_port(self) -> int:
+        """A TCP port on 127.0.0.1 that nothing uses."""
+        from sysmail.host import smtp
+
+        return smtp.free_port()
+
+    def write(self, path: str, data: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
+        """Replace a file in one step: written beside it, synced, renamed, directory synced."""
+        temporary = path + TEMPORARY
+        with _told(path, "written"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            # 0600 until owner and mode are set: a secret is never readable in between.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            descriptor = os.open(temporary, flags, 0o600)
+            try:
+                try:
+                    view = memoryview(data)
+                    while view:
+                        view = view[os.write(descriptor, view) :]
+                    os.fchown(descriptor, uid, gid)
+                    os.fchmod(descriptor, mode)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                os.rename(temporary, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+            _sync_directory(os.path.dirname(path))
+
+    def symlink(self, path: str, target: str) -> None:
+        """Replace a path by a symbolic link in one step."""
+        temporary = path + TEMPORARY
+        with _told(path, "written"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            os.symlink(target, temporary)
+            os.rename(temporary, path)
+            _sync_directory(os.path.dirname(path))
+
+    def mkdir(self, path: str, mode: int, uid: int = 0, gid: int = 0) -> None:
+        """Make a directory and those above it."""
+        if os.path.isdir(path):
+            return
+        parent = os.path.dirname(path)
+        if not os.path.isdir(parent):
+            self.mkdir(parent, 0o755)
+        with _told(path, "written"):
+            os.mkdir(path, 0o700)
+            os.chown(path, uid, gid)
+            os.chmod(path, mode)
+            _sync_directory(parent)
+
+    def set_access(self, path: str, mode: int, uid: int, gid: int) -> None:
+        """Set owner and mode of what is there."""
+        with _told(path, "written"):
+            os.chown(path, uid, gid, follow_symlinks=False)
+            if not os.path.islink(path):
+                os.chmod(path, mode)
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a link."""
+        with _told(path, "removed"):
+            try:
+                os.unlink(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            _sync_directory(os.path.dirname(path))
+
+    def rmdir(self, path: str) -> bool:
+        """Remove a directory if it is empty; say whether it is gone."""
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+            _sync_directory(os.path.dirname(path))
+        return not os.path.lexists(path)
+
+    def rmtree(self, path: str) -> None:
+        """Remove a directory of our own with all that is in it; links are not followed."""
+        with _told(path, "removed"):
+            for root, directories, files in os.walk(path, topdown=False):
+                for name in files:
+                    os.unlink(os.path.join(root, name))
+                for name in directories:
+                    inner = os.path.join(root, name)
+                    (os.unlink if os.path.islink(inner) else os.rmdir)(inner)
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(path)

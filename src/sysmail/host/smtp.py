@@ -1,0 +1,218 @@
+"""SMTP as a client (RFC 5321), small enough to start at once.
+
+smtplib would do, but importing it costs as much as everything else that a
+no-change run of sysmail does, and it hides the replies that a proof is about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import List, Optional
+
+from sysmail.errors import HostError
+from sysmail.host.port import SmtpReply
+
+__all__ = ["Session", "can_connect", "free_port"]
+
+MAX_REPLY_LINES = 200
+
+
+def can_connect(address: str, port: int, source: str = "", timeout: float = 3.0) -> bool:
+    """Whether a TCP connection is accepted."""
+    try:
+        with socket.create_connection(
+            (address, port), timeout, (source, 0) if source else None
+        ):
+            return True
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nothing uses."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Session:
+    """A dialogue with an SMTP server; every failure is a HostError with a stable code.
+
+    ``name`` is the name that the certificate must carry (default: the
+    address), ``tls`` is none, starttls or implicit, ``ca_file`` a file of
+    trusted certificates (default: the system's). After the constructor the
+    greeting was read and, with TLS, the certificate was verified.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        source: str = "",
+        name: str = "",
+        tls: str = "none",
+        ca_file: str = "",
+        timeout: float = 10.0,
+    ) -> None:
+        self.peer = f"{address}:{port}"
+        self.tls = ""
+        self._name = name or address
+        self._ca_file = ca_file
+        self._buffer = b""
+        self._socket = _connect(address, port, source, timeout)
+        try:
+            if tls == "implicit":
+                self._encrypt()
+            self.greeting = self._reply()
+            if tls == "starttls":
+                self.command(f"EHLO {_helo()}")
+                if self.command("STARTTLS").code != 220:
+                    raise HostError(
+                        "not-tls",
+                        f"{self.peer} does not offer STARTTLS",
+                        "check port and tls in the policy: 465 is implicit, 587 is starttls",
+                    )
+                self._buffer = b""
+                self._encrypt()
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _encrypt(self) -> None:
+        import ssl
+
+        try:
+            context = ssl.create_default_context(cafile=self._ca_file or None)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._socket = context.wrap_socket(self._socket, server_hostname=self._name)
+        except ssl.SSLCertVerificationError as error:
+            raise _certificate_error(self.peer, self._name, error.verify_code, str(error)) from error
+        except ssl.SSLError as error:
+            raise HostError(
+                "not-tls",
+                f"{self.peer} does not speak TLS as expected: {error.reason or error}",
+                "check port and tls in the policy: 465 is implicit, 587 is starttls",
+            ) from error
+        except OSError as error:
+            raise HostError(
+                "not-tls",
+                f"{self.peer} ended the connection during the TLS handshake: {error}",
+                "check port and tls in the policy: 465 is implicit, 587 is starttls",
+            ) from error
+        version = getattr(self._socket, "version", lambda: "")()
+        self.tls = version or ""
+
+    def command(self, line: str) -> SmtpReply:
+        """Send one command line and return the reply."""
+        self._send(line.encode("utf-8", "surrogateescape") + b"\r\n")
+        return self._reply()
+
+    def data(self, message: bytes) -> SmtpReply:
+        """Send DATA and the message; return the final reply."""
+        reply = self.command("DATA")
+        if reply.code != 354:
+            return reply
+        lines = message.replace(b"\r\n", b"\n").split(b"\n")
+        if lines and lines[-1] == b"":
+            lines.pop()
+        stuffed = [b"." + text if text.startswith(b".") else text for text in lines]
+        self._send(b"\r\n".join(stuffed) + b"\r\n.\r\n")
+        return self._reply()
+
+    def close(self) -> None:
+        """QUIT, as far as the server still listens, and close."""
+        with contextlib.suppress(HostError):
+            self.command("QUIT")
+        self._socket.close()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def _reply(self) -> SmtpReply:
+        lines: List[str] = []
+        while True:
+            raw = self._line()
+            text = raw.decode("utf-8", "replace")
+            if len(text) < 3 or not text[:3].isdigit():
+                raise HostError(
+                    "not-smtp",
+                    f"{self.peer} does not speak SMTP: it said {text[:60]!r}",
+                    "check host and port in the policy",
+                )
+            lines.append(text[4:])
+            if text[3:4] != "-":
+                return SmtpReply(int(text[:3]), "\n".join(lines))
+            if len(lines) > MAX_REPLY_LINES:
+                raise HostError("not-smtp", f"{self.peer} never ends its reply", "check the host")
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._buffer:
+            try:
+                piece = self._socket.recv(4096)
+            except OSError as error:
+                raise self._lost(error) from error
+            if not piece:
+                raise self._lost(None)
+            self._buffer += piece
+            if len(self._buffer) > 65536:
+                raise HostError("not-smtp", f"{self.peer} does not speak SMTP", "check the host")
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.rstrip(b"\r")
+
+    def _lost(self, error: Optional[OSError]) -> HostError:
+        reason = "it closed the connection" if error is None else str(error)
+        return HostError(
+            "connection-lost",
+            f"the SMTP dialogue with {self.peer} ended: {reason}",
+            "look at the log of that server",
+        )
+
+
+def _helo() -> str:
+    return os.uname().nodename or "localhost"
+
+
+def _connect(address: str, port: int, source: str, timeout: float) -> socket.socket:
+    try:
+        return socket.create_connection(
+            (address, port), timeout, (source, 0) if source else None
+        )
+    except socket.gaierror as error:
+        raise HostError(
+            "name-not-resolved",
+            f"the name {address} does not resolve: {error.strerror}",
+            "check the host in the policy and the resolver (getent hosts NAME)",
+        ) from error
+    except OSError as error:
+        raise HostError(
+            "port-closed",
+            f"no connection to {address} port {port}: {error.strerror or error}",
+            "check that the server runs and that no firewall is in between",
+        ) from error
+
+
+def _certificate_error(peer: str, name: str, code: int, text: str) -> HostError:
+    """The reasons of OpenSSL's X509_V_ERR_* (openssl-verification-options(1)) in our words."""
+    if code in (9, 10):
+        return HostError(
+            "certificate-expired",
+            f"the certificate of {peer} is expired or not yet valid",
+            "renew the server's certificate, or set this host's clock",
+        )
+    if code in (62, 64):
+        return HostError(
+            "certificate-wrong-name",
+            f"the certificate of {peer} is not for {name}",
+            "use the name that the certificate carries as host in the policy",
+        )
+    return HostError(
+        "certificate-not-trusted",
+        f"the certificate of {peer} is not trusted: {text.rpartition(':')[0] or text}",
+        "set ca_file in the policy to the authority that signed it",
+    )

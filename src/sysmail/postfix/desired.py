@@ -1,0 +1,112 @@
+"""The files of the relay: main.cf, master.cf, the tables and the password."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Dict, List, Optional, Tuple
+
+from sysmail.desired import ManagedFile
+from sysmail.facts.model import Facts
+from sysmail.policy import Hop, Policy, Secret
+from sysmail.postfix import maps
+from sysmail.postfix.main_cf import SASL_PASSWORDS, main_cf, parameters, relayhost
+from sysmail.postfix.master_cf import master_cf
+from sysmail.route import Decision
+
+__all__ = ["MINIMUM_VERSION", "catch_for_try", "desired_files", "skeleton"]
+
+MINIMUM_VERSION = (3, 4)
+"""tlsproxy for reused connections and maillog_file are from 3.4 on (postconf(5))."""
+
+MAIN_CF = "/etc/postfix/main.cf"
+MASTER_CF = "/etc/postfix/master.cf"
+
+
+def desired_files(
+    policy: Policy,
+    facts: Facts,
+    decision: Decision,
+    version: str,
+    password: Optional[Secret] = None,
+) -> Tuple[Tuple[ManagedFile, ...], Tuple[str, ...]]:
+    """The files that should be there, and those of sysmail's own that should not."""
+    tables = maps.tables(policy, facts)
+    if decision.next_hop == "hold":
+        tables["hold"] = maps.hold_map()
+    files = [
+        ManagedFile(MAIN_CF, main_cf(parameters(policy, facts, decision, version)).encode()),
+        ManagedFile(MASTER_CF, master_cf(policy.limits.message_size).encode()),
+    ]
+    files += [
+        ManagedFile(f"{maps.DIRECTORY}/{name}", text.encode()) for name, text in tables.items()
+    ]
+    absent = [f"{maps.DIRECTORY}/{name}" for name in _OPTIONAL if name not in tables]
+    if decision.hop is not None and decision.hop.username and password is not None:
+        files.append(_password_file(decision.hop, password))
+    else:
+        absent.append(SASL_PASSWORDS)
+    return tuple(files), tuple(absent)
+
+
+_OPTIONAL = ("command_filter", "hold", "refuse", "refuse_account")
+
+
+def _password_file(hop: Hop, password: Secret) -> ManagedFile:
+    line = f"{relayhost(hop)} {hop.username}:{password.reveal()}\n"
+    return ManagedFile(SASL_PASSWORDS, line.encode(), 0o600, secret=True)
+
+
+def skeleton() -> ManagedFile:
+    """A main.cf that listens on loopback only, for before the package is installed.
+
+    Only this kept a Debian host closed during the installation, and after a
+    power cut in the middle of it (FACTS.md, Debian's package).
+    """
+    text = (
+        "# Written by sysmail before Postfix is installed, so that it never listens outside.\n"
+        "compatibility_level = 2\n"
+        "inet_interfaces = loopback-only\n"
+        "mydestination =\n"
+        "local_transport = error:local delivery disabled\n"
+        "default_transport = retry:4.3.0 sysmail is setting up this host\n"
+    )
+    return ManagedFile(MAIN_CF, text.encode())
+
+
+def catch_for_try(
+    files: Tuple[ManagedFile, ...], sender: str, port: int, keep: Dict[str, str]
+) -> Tuple[ManagedFile, ...]:
+    """The same relay for a try: only mail of ``sender`` leaves, to 127.0.0.1:``port``.
+
+    Everything else waits and is neither warned about nor returned, so that it
+    leaves as it would have once the host is put back. ``keep`` are parameters
+    of the Postfix that was there before: mail of others must be rewritten as
+    that one would have done it.
+    """
+    catcher = f"inline:{{ {{ {sender} = smtp:[127.0.0.1]:{port} }} }}"
+    overrides = {
+        "default_transport": "retry:4.3.0 sysmail try is running on this host",
+        "sender_dependent_default_transport_maps": catcher,
+        "maximal_queue_lifetime": "100d",
+        "bounce_queue_lifetime": "100d",
+        "delay_warning_time": "0s",
+        "minimal_backoff_time": "5s",
+        "maximal_backoff_time": "5s",
+        "queue_run_delay": "5s",
+        "smtp_tls_security_level": "none",
+        # Mail of the try shows its own sender to the catcher.
+        "smtp_generic_maps": "",
+        **keep,
+    }
+    text = "\n# For `sysmail try`; put back when it ends.\n" + "".join(
+        f"{name} = {value}".rstrip() + "\n" for name, value in overrides.items()
+    )
+    result: List[ManagedFile] = []
+    for file in files:
+        data = file.data
+        if file.path == MAIN_CF:
+            lines = data.decode().splitlines(keepends=True)
+            kept = [line for line in lines if line.partition(" =")[0] not in overrides]
+            data = ("".join(kept) + text).encode()
+        result.append(replace(file, data=data))
+    return tuple(result)

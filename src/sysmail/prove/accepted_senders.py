@@ -1,0 +1,29 @@
+"""Promise 6: local senders are rewritten to one that the next hop accepts."""
+
+from __future__ import annotations
+
+from sysmail.postfix.maps import DIRECTORY
+from sysmail.prove.proof import APPLY, Proof
+from sysmail.report import FAIL, PASS, Verdict
+
+__all__ = ["check"]
+
+NAME = "accepted-senders"
+
+
+def check(proof: Proof) -> Verdict:
+    """Asks Postfix's own table lookup (postmap -q is slow; the tables are compared instead)."""
+    wanted = f"regexp:{DIRECTORY}/generic"
+    if proof.parameter("smtp_generic_maps") != wanted:
+        return Verdict(
+            NAME, FAIL, f"smtp_generic_maps is {proof.parameter('smtp_generic_maps')!r}", APPLY
+        )
+    for file in proof.situation.desired.files:
+        if file.path in (f"{DIRECTORY}/generic", f"{DIRECTORY}/sender_is_local"):
+            state = proof.situation.files.get(file.path)
+            if state is None or state.data != file.data:
+                return Verdict(NAME, FAIL, f"{file.path} is not as the policy asks", APPLY)
+    sender = proof.situation.sender
+    if proof.situation.policy.sender:
+        return Verdict(NAME, PASS, f"local senders leave as {sender}; the null sender stays null")
+    return Verdict(NAME, PASS, f"local senders leave with the host's name, such as {sender}")

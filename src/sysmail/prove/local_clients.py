@@ -1,0 +1,71 @@
+"""Promise 2: clients on both loopback families may relay, nobody else may."""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+from sysmail.errors import HostError
+from sysmail.prove.proof import APPLY, Proof
+from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
+
+__all__ = ["check"]
+
+NAME = "local-clients"
+RECIPIENT = "probe@sysmail-probe.invalid"
+"""Asked for at RCPT and never sent to; .invalid exists nowhere (RFC 2606)."""
+
+MOST_ADDRESSES = 8
+"""Own addresses that are tried; a host with hundreds of containers has hundreds."""
+
+
+def check(proof: Proof) -> Verdict:
+    """Speaks SMTP from each loopback address, and from the host's other addresses."""
+    listen = proof.situation.desired.listen
+    if not proof.situation.facts.master_running:
+        return Verdict(NAME, FAIL, "Postfix does not run", APPLY)
+    for address in listen:
+        answer = _may_relay(proof, address, "")
+        if answer:
+            return Verdict(NAME, FAIL, f"a client on {address} is refused: {answer}", APPLY)
+    others = _outside_addresses(proof)
+    tried = 0
+    for own in others[:MOST_ADDRESSES]:
+        target = "::1" if ":" in own else "127.0.0.1"
+        if target not in listen:
+            continue
+        tried += 1
+        if proof.reader.can_connect(own, 25, timeout=1.0):
+            return Verdict(NAME, FAIL, f"{own} port 25 takes connections", APPLY)
+        try:
+            if not _may_relay(proof, target, own):
+                return Verdict(NAME, FAIL, f"a client with the address {own} may relay", APPLY)
+        except HostError as error:
+            if error.code != "port-closed":
+                return Verdict(NAME, UNKNOWN, error.message, error.remedy)
+    evidence = f"{' and '.join(listen)} may relay"
+    if tried:
+        evidence += f"; {tried} other {'address' if tried == 1 else 'addresses'} of this host may not"
+    return Verdict(NAME, PASS, evidence)
+
+
+def _outside_addresses(proof: Proof) -> List[str]:
+    return [
+        address
+        for address in proof.situation.facts.addresses
+        if not address.startswith("127.") and address != "::1" and "%" not in address
+    ]
+
+
+def _may_relay(proof: Proof, address: str, source: str) -> Optional[str]:
+    """None when a recipient elsewhere is accepted, else the answer that refuses it."""
+    session = proof.reader.smtp(address, 25, source=source, timeout=10.0)
+    try:
+        if session.greeting.code != 220:
+            return f"{session.greeting.code} {session.greeting.text}"
+        for command in ("EHLO sysmail-prove", "MAIL FROM:<>", f"RCPT TO:<{RECIPIENT}>"):
+            reply = session.command(command)
+            if reply.code != 250:
+                return f"{reply.code} {reply.text}"
+        return None
+    finally:
+        session.close()

@@ -1,0 +1,41 @@
+"""Promise 1: the relay listens on loopback, on every family of it, and nowhere else."""
+
+from __future__ import annotations
+
+from sysmail.prove.proof import APPLY, Proof
+from sysmail.report import FAIL, PASS, Verdict
+
+__all__ = ["check"]
+
+NAME = "loopback-only"
+
+
+def check(proof: Proof) -> Verdict:
+    """Looks at the listening sockets of the kernel and who owns them."""
+    facts, desired = proof.situation.facts, proof.situation.desired
+    if not facts.master_running:
+        failed = ", ".join(facts.service.failed)
+        seen = f"Postfix does not run ({failed} has failed)" if failed else "Postfix does not run"
+        return Verdict(NAME, FAIL, seen, APPLY)
+    ours = proof.postfix_listeners()
+    outside = [x for x in ours if x.address != "::1" and not x.address.startswith("127.")]
+    if outside:
+        where = ", ".join(f"{x.address} port {x.port}" for x in outside)
+        return Verdict(NAME, FAIL, f"Postfix listens on {where}, which others can reach", APPLY)
+    on_25 = {x.address for x in ours if x.port == 25}
+    missing = [address for address in desired.listen if address not in on_25]
+    if missing:
+        return Verdict(NAME, FAIL, f"nothing of Postfix listens on {' and '.join(missing)}", APPLY)
+    foreign = [x for x in facts.listeners_on(25) if x.inode not in proof.master_sockets]
+    if foreign:
+        who = proof.reader.socket_owner(foreign[0].inode) or "another program"
+        return Verdict(
+            NAME,
+            FAIL,
+            f"{who} listens on {foreign[0].address} port 25 beside Postfix",
+            "stop that program: mail given to it does not reach the relay",
+        )
+    if proof.parameter("inet_interfaces") != "loopback-only":
+        return Verdict(NAME, FAIL, "main.cf no longer says inet_interfaces = loopback-only", APPLY)
+    where = " and ".join(f"{address} port 25" for address in sorted(on_25))
+    return Verdict(NAME, PASS, f"listens on {where}, and nowhere else")

@@ -1,0 +1,31 @@
+"""Promise 8: no other mail server was or is replaced unasked."""
+
+from __future__ import annotations
+
+from sysmail.prove.proof import APPLY, Proof
+from sysmail.report import FAIL, PASS, Verdict
+from sysmail.takeover import findings, other_mtas
+
+__all__ = ["check"]
+
+NAME = "no-takeover"
+
+
+def check(proof: Proof) -> Verdict:
+    """Looks for another mail program, and for what only a mail server has."""
+    facts = proof.situation.facts
+    others = other_mtas(facts)
+    if others:
+        return Verdict(
+            NAME, FAIL, f"another mail program is installed: {', '.join(others)}",
+            f"remove {others[0]}, or take sysmail away with `sysmail remove`",
+        )
+    if not facts.sendmail or "postfix" not in facts.sendmail and not facts.sendmail.endswith(
+        "/sendmail"
+    ):
+        seen = facts.sendmail or "nothing"
+        return Verdict(NAME, FAIL, f"sendmail is {seen}, not Postfix", APPLY)
+    found = [clause for clause in findings(facts) if "holds mail" not in clause]
+    if found:
+        return Verdict(NAME, FAIL, "; ".join(found), "see `sysmail plan`")
+    return Verdict(NAME, PASS, "no other mail program; this Postfix is nobody's mail server")

@@ -1,0 +1,54 @@
+"""What the checks look at, each thing looked at once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import List, Optional, Set
+
+from sysmail import queue
+from sysmail.commands.situation import Situation
+from sysmail.errors import HostError
+from sysmail.facts.model import Listener
+from sysmail.host.port import Reader
+
+__all__ = ["APPLY", "Proof"]
+
+APPLY = "run `sysmail apply`"
+"""The remedy when the host is not as the policy asks."""
+
+
+class Proof:
+    """A live host under proof. ``next_hop_trouble``: what talking to the next hop ran into."""
+
+    def __init__(
+        self, reader: Reader, situation: Situation, next_hop_trouble: Optional[HostError]
+    ) -> None:
+        self.reader = reader
+        self.situation = situation
+        self.next_hop_trouble = next_hop_trouble
+
+    def parameter(self, name: str) -> str:
+        """An effective parameter of Postfix, one space between words; empty without Postfix."""
+        postfix = self.situation.facts.postfix
+        return "" if postfix is None else " ".join(postfix[name].split())
+
+    @cached_property
+    def waiting(self) -> Optional[List[queue.Message]]:
+        """The queue; None when it cannot be listed."""
+        return queue.waiting(self.reader)
+
+    @cached_property
+    def master_sockets(self) -> Set[int]:
+        """The sockets that Postfix's master has open."""
+        directory = self.parameter("queue_directory")
+        raw = self.reader.read(f"{directory}/pid/master.pid") if directory else None
+        pid = (raw or b"").decode("ascii", "replace").strip()
+        return self.reader.socket_inodes(int(pid)) if pid.isdigit() else set()
+
+    def postfix_listeners(self) -> List[Listener]:
+        """What Postfix listens on, all ports."""
+        return [
+            found
+            for found in self.situation.facts.listeners
+            if found.inode in self.master_sockets
+        ]

@@ -1,0 +1,26 @@
+"""Promise 10: what was there before is kept, whole, and can be put back."""
+
+from __future__ import annotations
+
+from sysmail.apply.checkpoint import Store
+from sysmail.prove.proof import APPLY, Proof
+from sysmail.report import FAIL, PASS, Verdict
+
+__all__ = ["check"]
+
+NAME = "reversible"
+
+
+def check(proof: Proof) -> Verdict:
+    """Reads every checkpoint and compares its former contents with their hashes."""
+    store = Store(proof.reader)
+    checkpoints = store.load()
+    if not checkpoints:
+        return Verdict(NAME, FAIL, "there is no checkpoint: sysmail was never applied", APPLY)
+    files = 0
+    for checkpoint in checkpoints:
+        for entry in checkpoint.files:
+            if entry["before"] is not None and "backup" in entry["before"]:
+                store.backup(checkpoint, entry)  # HostError, hence unknown, when damaged
+                files += 1
+    return Verdict(NAME, PASS, f"{len(checkpoints)} checkpoints with {files} former files, intact")

@@ -1,0 +1,36 @@
+"""Promise 5: a login goes only over TLS to a host whose certificate was verified."""
+
+from __future__ import annotations
+
+from sysmail.nexthop import is_temporary
+from sysmail.prove.proof import APPLY, Proof
+from sysmail.report import FAIL, PASS, Verdict
+
+__all__ = ["check"]
+
+NAME = "verified-next-hop"
+
+
+def check(proof: Proof) -> Verdict:
+    """Looks at the effective parameters, and at what talking to the next hop gave."""
+    decision = proof.situation.decision
+    login = proof.parameter("smtp_sasl_auth_enable") == "yes"
+    level = proof.parameter("smtp_tls_security_level")
+    if login and level != "secure":
+        return Verdict(NAME, FAIL, f"a login would be sent at TLS level {level!r}", APPLY)
+    if login and not proof.situation.facts.sasl_plain:
+        return Verdict(NAME, FAIL, "Cyrus SASL has no PLAIN: no login will work", APPLY)
+    hop = decision.hop
+    if hop is None:
+        return Verdict(NAME, PASS, "mail goes to each recipient's exchanger; no login is sent")
+    if decision.next_hop == "hold":
+        return Verdict(NAME, PASS, f"mail is held; what is released goes to {hop.host}")
+    if proof.parameter("relayhost") != f"[{hop.host}]:{hop.port}":
+        return Verdict(NAME, FAIL, f"relayhost is {proof.parameter('relayhost')!r}", APPLY)
+    trouble = proof.next_hop_trouble
+    if trouble is not None:
+        kind = "is down" if is_temporary(trouble) else "cannot be used"
+        return Verdict(NAME, FAIL, f"the next hop {kind}: {trouble.message}", trouble.remedy)
+    how = "over verified TLS" if level == "secure" else f"with TLS level {level}"
+    done = f", login as {hop.username}" if hop.username else ""
+    return Verdict(NAME, PASS, f"{hop.host} port {hop.port} answers {how}{done}")

@@ -1,0 +1,89 @@
+"""What waits in the queue, and why: the output of postqueue(1)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple
+
+from sysmail.host.port import Reader
+
+__all__ = ["Message", "Recipient", "by_reason", "parse", "waiting"]
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """Somebody a message has not reached yet, and why: ``reason`` is empty before a first try."""
+
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message in the queue. ``queue`` is maildrop, incoming, active, deferred or hold;
+    ``arrived`` seconds since the epoch, ``size`` bytes."""
+
+    queue_id: str
+    queue: str
+    arrived: float
+    size: int
+    sender: str
+    recipients: Tuple[Recipient, ...]
+
+    def as_data(self) -> Dict[str, Any]:
+        """Plain data, as in the JSON report."""
+        return {
+            "queue_id": self.queue_id,
+            "queue": self.queue,
+            "arrived": self.arrived,
+            "size": self.size,
+            "sender": self.sender,
+            "recipients": [{"address": r.address, "reason": r.reason} for r in self.recipients],
+        }
+
+
+def parse(text: str) -> List[Message]:
+    """``postqueue -j``: a JSON object a line. Lines that are none are left out."""
+    found: List[Message] = []
+    for line in text.splitlines():
+        try:
+            data = json.loads(line)
+            found.append(
+                Message(
+                    str(data["queue_id"]),
+                    str(data["queue_name"]),
+                    float(data["arrival_time"]),
+                    int(data["message_size"]),
+                    str(data["sender"]),
+                    tuple(
+                        Recipient(str(r["address"]), str(r.get("delay_reason", "")))
+                        for r in data["recipients"]
+                    ),
+                )
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return sorted(found, key=lambda message: (message.arrived, message.queue_id))
+
+
+def waiting(reader: Reader) -> Optional[List[Message]]:
+    """Every message in the queue, oldest first; None when the queue cannot be listed."""
+    said = reader.ask(["postqueue", "-j"])
+    if said.status != 0:
+        return None
+    return parse(said.out)
+
+
+def by_reason(messages: List[Message]) -> List[Tuple[str, int, float]]:
+    """(reason, how many, arrival of the oldest), the most frequent first."""
+    found: Dict[str, Tuple[int, float]] = {}
+    for message in messages:
+        reasons = {r.reason for r in message.recipients if r.reason}
+        if not reasons:
+            reasons = {"held" if message.queue == "hold" else "not tried yet"}
+        for reason in reasons:
+            count, oldest = found.get(reason, (0, message.arrived))
+            found[reason] = (count + 1, min(oldest, message.arrived))
+    rows = [(reason, count, oldest) for reason, (count, oldest) in found.items()]
+    return sorted(rows, key=lambda row: (-row[1], row[0]))

@@ -1,0 +1,83 @@
+"""The desired state of a host, put together from the parts. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import List, Optional
+
+from sysmail import msmtp, postfix
+from sysmail.desired import Desired
+from sysmail.errors import RefusedError
+from sysmail.facts.model import Facts
+from sysmail.policy import Policy, Secret
+from sysmail.postfix.main_cf import protocols
+from sysmail.route import Decision
+
+__all__ = ["check_postfix", "postfix_version", "want"]
+
+
+def postfix_version(facts: Facts) -> str:
+    """The installed version, or the one that would be installed; empty when neither is known."""
+    if facts.postfix is not None:
+        return facts.postfix.version
+    for name in facts.distro.postfix if facts.distro else ():
+        match = re.match(r"(?:\d+:)?(\d+\.\d+(?:\.\d+)?)", facts.candidates.get(name, ""))
+        if match:
+            return match.group(1)
+    return ""
+
+
+def check_postfix(facts: Facts) -> None:
+    """RefusedError when the Postfix that is there cannot do what the relay needs."""
+    version = postfix_version(facts)
+    found = re.match(r"(\d+)\.(\d+)", version)
+    least = postfix.MINIMUM_VERSION
+    if found and (int(found.group(1)), int(found.group(2))) < least:
+        raise RefusedError(
+            "postfix-too-old",
+            f"Postfix {version} is too old: the relay needs {least[0]}.{least[1]} or newer",
+            "upgrade the distribution, or install a newer Postfix from its backports",
+        )
+    if facts.postfix is not None:
+        needed = {"regexp", "unix", "pipemap", "texthash"}
+        lacking = sorted(needed - set(facts.postfix.map_types))
+        if lacking:
+            raise RefusedError(
+                "postfix-lacks-maps",
+                f"this build of Postfix lacks the table types {', '.join(lacking)} (postconf -m)",
+                "install the distribution's own build of Postfix",
+            )
+
+
+def want(
+    policy: Policy, facts: Facts, decision: Decision, password: Optional[Secret] = None
+) -> Desired:
+    """What this host should have. RefusedError where the distribution is not known."""
+    distro = facts.distro
+    if distro is None:
+        raise RefusedError(
+            "unknown-distribution",
+            f"{facts.os_name} is not a distribution that sysmail knows",
+            "sysmail knows Debian, Ubuntu and Arch, and from their documentation Fedora and its "
+            "kin, openSUSE and Alpine",
+        )
+    check_postfix(facts)
+    hop = decision.hop
+    packages: List[str] = [*distro.postfix, *distro.msmtp]
+    if hop is not None and hop.username:
+        packages += distro.sasl
+    if hop is not None and hop.tls != "none" and not hop.ca_file:
+        packages += distro.certificates
+    files, absent = postfix.desired_files(
+        policy, facts, decision, postfix_version(facts), password
+    )
+    listen = ["127.0.0.1"]
+    if facts.ipv6_loopback and protocols(policy, facts) == "all":
+        listen.append("::1")
+    return Desired(
+        packages=tuple(packages),
+        files=(*files, msmtp.relay_file()),
+        absent=absent,
+        listen=tuple(listen),
+        needs_sasl=bool(hop is not None and hop.username),
+    )

@@ -1,0 +1,25 @@
+"""Booted hosts, DNS, an MX and a smarthost in network namespaces, for tests and benchmarks."""
+
+from __future__ import annotations
+
+from .fresh import FreshHost
+from .host import Host
+from .knock import Knocker, Knocks, Tally
+from .lab import Lab
+from .machine import LabError
+from .mx import Mx, Received, Rule
+from .smarthost import Smarthost
+
+__all__ = [
+    "FreshHost",
+    "Host",
+    "Knocker",
+    "Knocks",
+    "Lab",
+    "LabError",
+    "Mx",
+    "Received",
+    "Rule",
+    "Smarthost",
+    "Tally",
+]
