@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
 
 __all__ = ["Desired", "ManagedFile"]
 
@@ -32,8 +31,8 @@ class Desired:
     must listen on port 25, and no other.
     """
 
-    packages: Tuple[str, ...]
-    files: Tuple[ManagedFile, ...]
-    absent: Tuple[str, ...]
-    listen: Tuple[str, ...]
+    packages: tuple[str, ...]
+    files: tuple[ManagedFile, ...]
+    absent: tuple[str, ...]
+    listen: tuple[str, ...]
     needs_sasl: bool = False

@@ -7,8 +7,9 @@ from the documentation of their package managers and packages.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Optional
 
 __all__ = ["DISTROS", "Distro", "choose"]
 
@@ -26,23 +27,23 @@ class Distro:
     """
 
     name: str
-    ids: Tuple[str, ...]
+    ids: tuple[str, ...]
     tried: bool
-    query: Tuple[str, ...]
-    refresh: Tuple[str, ...]
-    candidate: Tuple[str, ...]
-    install: Tuple[str, ...]
-    uninstall: Tuple[str, ...]
+    query: tuple[str, ...]
+    refresh: tuple[str, ...]
+    candidate: tuple[str, ...]
+    install: tuple[str, ...]
+    uninstall: tuple[str, ...]
     environment: Mapping[str, str]
-    postfix: Tuple[str, ...]
-    sasl: Tuple[str, ...]
-    msmtp: Tuple[str, ...]
-    certificates: Tuple[str, ...]
+    postfix: tuple[str, ...]
+    sasl: tuple[str, ...]
+    msmtp: tuple[str, ...]
+    certificates: tuple[str, ...]
     starts_on_install: bool
     ca_file: str
-    units: Tuple[str, ...]
-    other_mtas: Tuple[str, ...]
-    leftovers: Tuple[str, ...]
+    units: tuple[str, ...]
+    other_mtas: tuple[str, ...]
+    leftovers: tuple[str, ...]
 
 
 _MTAS = (
@@ -184,7 +185,7 @@ APK = Distro(
     leftovers=(),
 )
 
-DISTROS: Tuple[Distro, ...] = (APT, PACMAN, DNF, ZYPPER, APK)
+DISTROS: tuple[Distro, ...] = (APT, PACMAN, DNF, ZYPPER, APK)
 """Every family that sysmail knows, the tried ones first."""
 
 

@@ -6,21 +6,24 @@ Pure: what is sent where; ``commands/try_`` and ``prove --to`` carry it out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Tuple
 
-__all__ = ["Entrance", "entrances", "message"]
+__all__ = ["Entrance", "entrances", "message", "message_id"]
 
 
 @dataclass(frozen=True)
 class Entrance:
-    """One way in. With ``address`` over SMTP, else by running ``argv`` as ``user`` with the
-    message on standard input. ``recipient`` is as a program writes it: it may be bare."""
+    """One way in.
+
+    With ``address`` over SMTP, else by running ``argv`` as ``user`` with the
+    message on standard input. ``recipient`` is as a program writes it: it may
+    be bare.
+    """
 
     name: str
     summary: str
     recipient: str
     address: str = ""
-    argv: Tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
     user: str = ""
     subject: str = "test"
 
@@ -29,7 +32,7 @@ UNPRIVILEGED = "nobody"
 UTF8_SUBJECT = "Prüfung ✓ 試験"
 
 
-def entrances(sender: str, recipient: str, ipv6: bool, msmtp: bool) -> List[Entrance]:
+def entrances(sender: str, recipient: str, ipv6: bool, msmtp: bool) -> list[Entrance]:
     """Every entrance of a host; ``ipv6``: it has ::1, ``msmtp``: msmtp is there."""
     sendmail = ("sendmail", "-i", "-f", sender, "-t")
     found = [
@@ -56,11 +59,7 @@ def entrances(sender: str, recipient: str, ipv6: bool, msmtp: bool) -> List[Entr
             "utf8-subject", "a subject in raw UTF-8", recipient, argv=sendmail, subject=UTF8_SUBJECT
         ),
     ]
-    return [
-        e
-        for e in found
-        if (ipv6 or e.name != "smtp-ipv6") and (msmtp or e.name != "msmtp")
-    ]
+    return [e for e in found if (ipv6 or e.name != "smtp-ipv6") and (msmtp or e.name != "msmtp")]
 
 
 def message(entrance: Entrance, sender: str, token: str) -> bytes:

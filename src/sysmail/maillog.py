@@ -10,7 +10,7 @@ import calendar
 import re
 import time
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import Optional
 
 from sysmail.facts.model import Facts
 from sysmail.host.port import Reader
@@ -46,7 +46,7 @@ class Delivery:
 
 def lines_since(
     reader: Reader, facts: Facts, maillog_file: str, since: float, grep: str = ""
-) -> Optional[List[str]]:
+) -> Optional[list[str]]:
     """Lines of the mail log, oldest first; None when there is no log that can be read.
 
     ``since``: seconds since the epoch; ``grep``: a text that the lines must contain.
@@ -64,7 +64,7 @@ def lines_since(
     return None
 
 
-def _journal(reader: Reader, since: float, grep: str) -> Optional[List[str]]:
+def _journal(reader: Reader, since: float, grep: str) -> Optional[list[str]]:
     argv = ["journalctl", "-q", "--no-pager", "-o", "short", "-t", "postfix"]
     # -t matches one identifier exactly; Postfix has one for each daemon, so units are matched.
     argv = ["journalctl", "-q", "--no-pager", "-o", "short", "-u", "postfix*"]
@@ -94,9 +94,9 @@ def _time_of(line: str, now: float) -> float:
     return found
 
 
-def deliveries(lines: List[str], queue_id: str = "") -> Tuple[Delivery, ...]:
+def deliveries(lines: list[str], queue_id: str = "") -> tuple[Delivery, ...]:
     """Every attempt in the lines, or those of one message."""
-    found: List[Delivery] = []
+    found: list[Delivery] = []
     for line in lines:
         if queue_id and queue_id not in line:
             continue
@@ -116,7 +116,7 @@ def deliveries(lines: List[str], queue_id: str = "") -> Tuple[Delivery, ...]:
     return tuple(found)
 
 
-def queue_id_of(lines: List[str], message_id: str) -> str:
+def queue_id_of(lines: list[str], message_id: str) -> str:
     """The queue id under which cleanup(8) took a Message-ID; empty when it is not there."""
     for line in lines:
         match = re.search(r"/cleanup\[\d+\]: ([0-9A-Za-z]+): message-id=<(.*)>", line)
@@ -125,7 +125,7 @@ def queue_id_of(lines: List[str], message_id: str) -> str:
     return ""
 
 
-def losses(reader: Reader, facts: Facts, maillog_file: str, since: float) -> Optional[List[str]]:
+def losses(reader: Reader, facts: Facts, maillog_file: str, since: float) -> Optional[list[str]]:
     """The lines that say a last notice was discarded; None when no log can be read."""
     return lines_since(reader, facts, maillog_file, since, LOST)
 

@@ -14,11 +14,9 @@ from sysmail.errors import HostError, SysmailError
 from sysmail.host.port import Reader, SmtpSession
 from sysmail.policy import Hop, Policy, Secret
 
-__all__ = ["Reached", "check_next_hop"]
+__all__ = ["Reached", "check_next_hop", "is_temporary"]
 
-TEMPORARY = frozenset(
-    {"name-not-resolved", "port-closed", "connection-lost", "next-hop-busy"}
-)
+TEMPORARY = frozenset({"name-not-resolved", "port-closed", "connection-lost", "next-hop-busy"})
 """Codes of failures that may pass by themselves: a next hop that is down."""
 
 
@@ -61,7 +59,7 @@ def _expect_greeting(session: SmtpSession) -> None:
         )
 
 
-def _check_size(session: SmtpSession, extensions: "list[str]", policy: Policy) -> None:
+def _check_size(session: SmtpSession, extensions: list[str], policy: Policy) -> None:
     for line in extensions:
         words = line.split()
         if words[:1] == ["SIZE"] and len(words) > 1 and words[1].isdigit():
@@ -76,7 +74,7 @@ def _check_size(session: SmtpSession, extensions: "list[str]", policy: Policy) -
 
 
 def _login(
-    session: SmtpSession, hop: Hop, password: Optional[Secret], extensions: "list[str]"
+    session: SmtpSession, hop: Hop, password: Optional[Secret], extensions: list[str]
 ) -> None:
     if password is None:
         raise HostError("no-password", f"no password for {hop.username}", "set password_file")

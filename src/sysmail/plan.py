@@ -8,8 +8,9 @@ is only started or told to read its files when all of them are written.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import List, Mapping, Optional, Tuple, Union
+from typing import Optional, Union
 
 from sysmail.desired import Desired, ManagedFile
 from sysmail.facts.model import Facts
@@ -36,7 +37,7 @@ FileStates = Mapping[str, Optional[FileState]]
 class InstallPackages:
     """Install packages with the distribution's package manager."""
 
-    names: Tuple[str, ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -75,34 +76,51 @@ class RecordPolicy:
 Step = Union[InstallPackages, WriteFile, RemoveFile, Service, Requeue, RecordPolicy]
 
 
-def plan(desired: Desired, facts: Facts, files: FileStates, same_policy: bool = True) -> List[Step]:
-    """The steps that are missing, in order; empty when the host is as asked."""
-    steps: List[Step] = []
-    missing = tuple(name for name in desired.packages if name not in facts.packages)
+def plan(
+    desired: Desired, facts: Facts, files: FileStates, *, same_policy: bool = True
+) -> list[Step]:
+    """The steps that are missing, in order; empty when the host is as asked.
+
+    ``same_policy``: the policy is the one that the last apply recorded.
+    """
     fresh = facts.postfix is None
-    if fresh and facts.distro is not None and facts.distro.starts_on_install:
-        first = skeleton()
-        if not _is_as_asked(first, files.get(first.path)):
-            steps.append(WriteFile(first, files.get(first.path)))
-    if missing:
-        steps.append(InstallPackages(missing))
-    changes: List[Step] = []
-    for file in desired.files:
-        if not _is_as_asked(file, files.get(file.path)):
-            changes.append(WriteFile(file, files.get(file.path)))
+    steps = _installation(desired, facts, files)
+    changes: list[Step] = [
+        WriteFile(file, files.get(file.path))
+        for file in desired.files
+        if not _is_as_asked(file, files.get(file.path))
+    ]
     changes += [RemoveFile(path) for path in desired.absent if files.get(path) is not None]
     steps += changes
-    if facts.systemd and not facts.service.enabled:
-        steps.append(Service("enable"))
     touched = any(_is_postfix(step) for step in changes)
-    if fresh or not facts.master_running or _listens_elsewhere(desired, facts):
-        steps.append(Service("restart"))
-    elif touched:
-        steps.append(Service("restart" if _needs_restart(changes) else "reload"))
+    steps += _service(desired, facts, changes if touched else [])
     if touched and not fresh:
         steps.append(Requeue())
     if not same_policy and not steps:
         steps.append(RecordPolicy())
+    return steps
+
+
+def _installation(desired: Desired, facts: Facts, files: FileStates) -> list[Step]:
+    missing = tuple(name for name in desired.packages if name not in facts.packages)
+    if not missing:
+        return []
+    steps: list[Step] = []
+    first = skeleton()
+    starts = facts.distro is not None and facts.distro.starts_on_install
+    if facts.postfix is None and starts and not _is_as_asked(first, files.get(first.path)):
+        steps.append(WriteFile(first, files.get(first.path)))
+    return [*steps, InstallPackages(missing)]
+
+
+def _service(desired: Desired, facts: Facts, changes: list[Step]) -> list[Step]:
+    steps: list[Step] = []
+    if facts.systemd and not facts.service.enabled:
+        steps.append(Service("enable"))
+    if facts.postfix is None or not facts.master_running or _listens_elsewhere(desired, facts):
+        steps.append(Service("restart"))
+    elif changes:
+        steps.append(Service("restart" if _needs_restart(changes) else "reload"))
     return steps
 
 
@@ -125,7 +143,7 @@ def _listens_elsewhere(desired: Desired, facts: Facts) -> bool:
     return actual != set(desired.listen)
 
 
-def _needs_restart(changes: List[Step]) -> bool:
+def _needs_restart(changes: list[Step]) -> bool:
     """postconf(5): a change of inet_interfaces or inet_protocols needs stop and start."""
     for step in changes:
         if isinstance(step, WriteFile) and step.file.path == "/etc/postfix/main.cf":
@@ -134,7 +152,7 @@ def _needs_restart(changes: List[Step]) -> bool:
     return False
 
 
-def _interfaces(main_cf: bytes) -> List[bytes]:
+def _interfaces(main_cf: bytes) -> list[bytes]:
     wanted = (b"inet_interfaces", b"inet_protocols")
     return [line.strip() for line in main_cf.splitlines() if line.strip().startswith(wanted)]
 
@@ -171,7 +189,9 @@ def _diff(step: WriteFile) -> str:
     lines = list(difflib.unified_diff(old, new, file.path, file.path, lineterm="", n=2))
     if not lines and before is not None:
         lines = [
-            f"mode {before.mode:04o} owner {before.uid}:{before.gid}"
-            f" -> mode {file.mode:04o} owner {file.uid}:{file.gid}"
+            (
+                f"mode {before.mode:04o} owner {before.uid}:{before.gid}"
+                f" -> mode {file.mode:04o} owner {file.uid}:{file.gid}"
+            )
         ]
     return "".join(line + "\n" for line in lines)

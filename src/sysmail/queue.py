@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 from sysmail.host.port import Reader
 
@@ -21,17 +21,21 @@ class Recipient:
 
 @dataclass(frozen=True)
 class Message:
-    """A message in the queue. ``queue`` is maildrop, incoming, active, deferred or hold;
-    ``arrived`` seconds since the epoch, ``size`` bytes."""
+    """A message in the queue.
+
+    ``queue`` is maildrop, incoming, active, deferred or hold; ``arrived``
+    seconds since the epoch, ``size`` bytes.
+
+    """
 
     queue_id: str
     queue: str
     arrived: float
     size: int
     sender: str
-    recipients: Tuple[Recipient, ...]
+    recipients: tuple[Recipient, ...]
 
-    def as_data(self) -> Dict[str, Any]:
+    def as_data(self) -> dict[str, Any]:
         """Plain data, as in the JSON report."""
         return {
             "queue_id": self.queue_id,
@@ -43,9 +47,9 @@ class Message:
         }
 
 
-def parse(text: str) -> List[Message]:
+def parse(text: str) -> list[Message]:
     """``postqueue -j``: a JSON object a line. Lines that are none are left out."""
-    found: List[Message] = []
+    found: list[Message] = []
     for line in text.splitlines():
         try:
             data = json.loads(line)
@@ -67,7 +71,7 @@ def parse(text: str) -> List[Message]:
     return sorted(found, key=lambda message: (message.arrived, message.queue_id))
 
 
-def waiting(reader: Reader) -> Optional[List[Message]]:
+def waiting(reader: Reader) -> Optional[list[Message]]:
     """Every message in the queue, oldest first; None when the queue cannot be listed."""
     said = reader.ask(["postqueue", "-j"])
     if said.status != 0:
@@ -75,9 +79,9 @@ def waiting(reader: Reader) -> Optional[List[Message]]:
     return parse(said.out)
 
 
-def by_reason(messages: List[Message]) -> List[Tuple[str, int, float]]:
+def by_reason(messages: list[Message]) -> list[tuple[str, int, float]]:
     """(reason, how many, arrival of the oldest), the most frequent first."""
-    found: Dict[str, Tuple[int, float]] = {}
+    found: dict[str, tuple[int, float]] = {}
     for message in messages:
         reasons = {r.reason for r in message.recipients if r.reason}
         if not reasons:

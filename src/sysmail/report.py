@@ -6,11 +6,11 @@ The JSON form is version 1 of the contract: keys are added, never renamed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 __all__ = ["FAIL", "PASS", "UNKNOWN", "Problem", "Report", "RouteSummary", "StepResult", "Verdict"]
 
-PASS = "pass"
+PASS = "pass"  # noqa: S105 - a verdict, not a password
 FAIL = "fail"
 UNKNOWN = "unknown"
 
@@ -79,16 +79,16 @@ class Report:
     exit_code: int
     changed: bool = False
     route: Optional[RouteSummary] = None
-    steps: Tuple[StepResult, ...] = ()
-    verdicts: Tuple[Verdict, ...] = ()
-    errors: Tuple[Problem, ...] = ()
-    notes: Tuple[str, ...] = ()
-    details: Dict[str, Any] = field(default_factory=dict)
+    steps: tuple[StepResult, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    errors: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
 
-    def as_data(self) -> Dict[str, Any]:
+    def as_data(self) -> dict[str, Any]:
         """The report as plain data: version 1 of the JSON contract."""
         route = self.route
-        data: Dict[str, Any] = {
+        data: dict[str, Any] = {
             "version": VERSION,
             "command": self.command,
             "outcome": self.outcome,
@@ -108,7 +108,7 @@ class Report:
                 {"code": e.code, "message": e.message, "remedy": e.remedy} for e in self.errors
             ],
         }
-        notes: List[str] = list(self.notes)
+        notes: list[str] = list(self.notes)
         if notes:
             data["notes"] = notes
         data.update(self.details)

@@ -6,8 +6,6 @@ no mailboxes in use and no clients from outside.
 
 from __future__ import annotations
 
-from typing import List, Tuple
-
 from sysmail.facts.model import Facts, PostfixFacts
 
 __all__ = ["findings", "other_mtas"]
@@ -29,26 +27,27 @@ _PLAIN = {
 }
 
 
-def other_mtas(facts: Facts) -> Tuple[str, ...]:
+def other_mtas(facts: Facts) -> tuple[str, ...]:
     """Installed packages that own ``sendmail`` on this host and are not Postfix."""
     known = facts.distro.other_mtas if facts.distro else ()
     return tuple(name for name in known if name in facts.packages)
 
 
-def findings(facts: Facts) -> List[str]:
+def findings(facts: Facts) -> list[str]:
     """What shows that this host is a mail server, one clause each; empty when nothing does."""
     found = [f"{path} holds mail" for path in facts.mailboxes]
     if facts.postfix is not None:
         found += _postfix(facts, facts.postfix)
     if facts.postfix is None or not facts.master_running:
-        for listener in facts.listeners_on(25):
-            who = listener.owner or "another program"
-            found.append(f"{who} listens on {listener.address} port 25")
+        found += [
+            f"another program listens on {listener.address} port 25"
+            for listener in facts.listeners_on(25)
+        ]
     return found
 
 
-def _postfix(facts: Facts, postfix: PostfixFacts) -> List[str]:
-    found: List[str] = []
+def _postfix(facts: Facts, postfix: PostfixFacts) -> list[str]:
+    found: list[str] = []
     names = {"localhost", "localhost.localdomain", "localhost." + facts.fqdn.partition(".")[2]}
     names |= {facts.nodename.lower(), facts.fqdn.lower(), postfix["myhostname"].lower()}
     names |= {"$myhostname", "$mydomain", "localhost.$mydomain", "$myorigin", "/etc/mailname"}
@@ -57,9 +56,11 @@ def _postfix(facts: Facts, postfix: PostfixFacts) -> List[str]:
     foreign = [name for name in destination if name not in names]
     if foreign:
         found.append(f"Postfix is the destination of {', '.join(foreign)} (mydestination)")
-    for name in (*_DOMAINS, *_DELIVERY):
-        if postfix[name] not in _PLAIN[name]:
-            found.append(f"Postfix has {name} = {postfix[name]}")
+    found += [
+        f"Postfix has {name} = {postfix[name]}"
+        for name in (*_DOMAINS, *_DELIVERY)
+        if postfix[name] not in _PLAIN[name]
+    ]
     for name, value, meaning in _SETTINGS:
         if postfix[name] == value:
             found.append(f"Postfix {meaning} ({name} = {value})")

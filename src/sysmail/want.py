@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import List, Optional
+from typing import Optional
 
 from sysmail import msmtp, postfix
 from sysmail.desired import Desired
@@ -63,14 +63,12 @@ def want(
         )
     check_postfix(facts)
     hop = decision.hop
-    packages: List[str] = [*distro.postfix, *distro.msmtp]
+    packages: list[str] = [*distro.postfix, *distro.msmtp]
     if hop is not None and hop.username:
         packages += distro.sasl
     if hop is not None and hop.tls != "none" and not hop.ca_file:
         packages += distro.certificates
-    files, absent = postfix.desired_files(
-        policy, facts, decision, postfix_version(facts), password
-    )
+    files, absent = postfix.desired_files(policy, facts, decision, postfix_version(facts), password)
     listen = ["127.0.0.1"]
     if facts.ipv6_loopback and protocols(policy, facts) == "all":
         listen.append("::1")

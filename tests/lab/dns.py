@@ -25,7 +25,7 @@ class Dns:
         self.node = node
         self._folder = folder
         self._addresses: list[tuple[str, str]] = []
-        self._records: list[str] = []
+        self._records: list[tuple[str, str]] = []  # owner and directive
         self._process: subprocess.Popen[str] | None = None
         folder.mkdir(parents=True)
 
@@ -45,14 +45,13 @@ class Dns:
             self._addresses.append((str(ip_address(value)), name))
             self._read_addresses_again()
             return
-        self._records.append(_directive(name, kind, value, preference))
+        self._records.append((name, _directive(name, kind, value, preference)))
         self._restart()
 
     def remove(self, name: str) -> None:
         """Take away every record of a name; it need not have any. For a PTR give the address."""
         self._addresses = [pair for pair in self._addresses if pair[1] != name]
-        owners = (f"={name},", f"={_reverse(name)},")
-        self._records = [r for r in self._records if not any(owner in r for owner in owners)]
+        self._records = [record for record in self._records if record[0] != name]
         self._restart()
 
     def start(self) -> None:
@@ -67,6 +66,7 @@ class Dns:
                 *(f"--conf-file={self._folder}/conf", f"--log-facility={log}"),
             ),
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=(self._folder / "errors").open("w"),
             text=True,
             start_new_session=True,
@@ -99,7 +99,7 @@ class Dns:
             *("port=53", "no-resolv", "no-hosts", "no-poll", "local-ttl=1", "neg-ttl=1"),
             *("local=/#/", f"addn-hosts={self._folder}/addresses", "bind-interfaces"),
             *("interface=eth0", "except-interface=lo", "cache-size=0"),
-            *self._records,
+            *(directive for _, directive in self._records),
         ]
         (self._folder / "conf").write_text("".join(f"{line}\n" for line in settings))
 
@@ -124,7 +124,8 @@ def _reverse(address: str) -> str:
 
 def _directive(name: str, kind: str, value: str, preference: int) -> str:
     if kind in ("A", "AAAA"):
-        # Not host-record: that would answer the reverse question as well.
+        # Not host-record: that would answer the reverse question as well. (But this one also
+        # answers for the names below it, which ADDRESS does not.)
         return f"address=/{name}/{ip_address(value)}"
     if kind == "MX":
         return f"mx-host={name},{value},{preference}"

@@ -89,6 +89,7 @@ class Mx:
                 inside(self.node.netns, *argv),
                 cwd=Path(__file__).parents[1],
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 stderr=stream,
                 text=True,
                 start_new_session=True,

@@ -45,6 +45,7 @@ smtpd_sasl_type = dovecot
 smtpd_sasl_path = private/auth
 smtpd_sender_login_maps = texthash:/etc/postfix/owners
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+smtpd_error_sleep_time = 0
 maillog_file = /var/log/postfix.log
 """
 _SUBMISSION = """\
@@ -64,6 +65,7 @@ disable_plaintext_auth = no
 auth_mechanisms = plain login
 log_path = /var/log/dovecot.log
 auth_verbose = yes
+auth_failure_delay = 0
 passdb {
   driver = passwd-file
   args = scheme=PLAIN username_format=%u /etc/dovecot/accounts
@@ -120,6 +122,9 @@ class Smarthost:
         self._write_accounts(
             {name: f"{on}-{word}" if on else word for name, word in ACCOUNTS.items()}
         )
+        # A reload would let the old password pass for about a second more.
+        self.machine.run("systemctl restart dovecot")
+        self._wait_for_ports()
 
     def present(self, certificate: Certificate) -> None:
         """Show another certificate from the next connection on: expired, untrusted, misnamed."""

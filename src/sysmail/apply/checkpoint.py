@@ -14,15 +14,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
 
-__all__ = ["HOME", "Checkpoint", "Store", "digest"]
+__all__ = ["HOME", "Checkpoint", "Store", "digest", "remember", "save"]
 
 HOME = "/var/lib/sysmail"
-LOCK = "/run/sysmail/lock"
 
 
 def digest(data: bytes) -> str:
@@ -32,28 +31,32 @@ def digest(data: bytes) -> str:
 
 @dataclass
 class Checkpoint:
-    """One transaction. ``files`` are entries {path, before, after} in the order of the changes;
+    """One transaction.
+
+    ``files`` are entries {path, before, after} in the order of the changes;
     ``before`` is None for a path that was not there, ``after`` the hash of what was written,
-    None for a removal. ``absent_before`` are managed paths that were not there when the transaction
-    began, whatever an installed package has put there since. Notices that were lost before ``losses_since`` (seconds since the
-    epoch) are known to a person and no longer turn a proof red."""
+    None for a removal. ``absent_before`` are managed paths that were not there
+    when the transaction began, whatever an installed package has put there
+    since. Notices that were lost before ``losses_since`` (seconds since the
+    epoch) are known to a person and no longer turn a proof red.
+    """
 
     number: int
     kind: str
     state: str = "open"
     time: float = 0.0
     losses_since: float = 0.0
-    policy: Dict[str, Any] = field(default_factory=dict)
-    route: Dict[str, str] = field(default_factory=dict)
-    service: Dict[str, bool] = field(default_factory=dict)
-    files: List[Dict[str, Any]] = field(default_factory=list)
-    directories: List[str] = field(default_factory=list)
-    packages_before: List[str] = field(default_factory=list)
-    packages_asked: List[str] = field(default_factory=list)
-    packages_brought: Optional[List[str]] = None
-    packages_removing: Optional[List[str]] = None
-    absent_before: List[str] = field(default_factory=list)
-    leftovers_before: List[str] = field(default_factory=list)
+    policy: dict[str, Any] = field(default_factory=dict)
+    route: dict[str, str] = field(default_factory=dict)
+    service: dict[str, bool] = field(default_factory=dict)
+    files: list[dict[str, Any]] = field(default_factory=list)
+    directories: list[str] = field(default_factory=list)
+    packages_before: list[str] = field(default_factory=list)
+    packages_asked: list[str] = field(default_factory=list)
+    packages_brought: Optional[list[str]] = None
+    packages_removing: Optional[list[str]] = None
+    absent_before: list[str] = field(default_factory=list)
+    leftovers_before: list[str] = field(default_factory=list)
 
     @property
     def directory(self) -> str:
@@ -67,9 +70,9 @@ class Store:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def load(self) -> List[Checkpoint]:
+    def load(self) -> list[Checkpoint]:
         """Every checkpoint, oldest first. HostError when one cannot be read."""
-        found: List[Checkpoint] = []
+        found: list[Checkpoint] = []
         for name in self._reader.names(f"{HOME}/checkpoints"):
             path = f"{HOME}/checkpoints/{name}/journal.json"
             text = self._reader.read(path)
@@ -91,7 +94,7 @@ class Store:
         done = [c for c in self.load() if c.state == "done"]
         return done[-1] if done else None
 
-    def backup(self, checkpoint: Checkpoint, entry: Dict[str, Any]) -> bytes:
+    def backup(self, checkpoint: Checkpoint, entry: dict[str, Any]) -> bytes:
         """The former content of a file, verified. HostError when it is damaged."""
         before = entry["before"]
         path = f"{checkpoint.directory}/{before['backup']}"
@@ -117,7 +120,7 @@ def save(writer: Writer, checkpoint: Checkpoint) -> None:
 def remember(writer: Writer, checkpoint: Checkpoint, path: str, after: Optional[bytes]) -> None:
     """Write down what a path is before it changes; the journal is durable on return."""
     state = writer.state(path)
-    before: Optional[Dict[str, Any]] = None
+    before: Optional[dict[str, Any]] = None
     if state is not None:
         before = {"kind": state.kind, "mode": state.mode, "uid": state.uid, "gid": state.gid}
         before.update(_content(writer, checkpoint, state))
@@ -126,7 +129,7 @@ def remember(writer: Writer, checkpoint: Checkpoint, path: str, after: Optional[
     save(writer, checkpoint)
 
 
-def _content(writer: Writer, checkpoint: Checkpoint, state: FileState) -> Dict[str, Any]:
+def _content(writer: Writer, checkpoint: Checkpoint, state: FileState) -> dict[str, Any]:
     if state.kind == "link":
         return {"target": state.target}
     name = f"{len(checkpoint.files):03d}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Callable, Optional
 
 from sysmail.distro import Distro
 from sysmail.errors import StepError
@@ -18,7 +19,7 @@ _WORTH_TELLING = re.compile(
 )
 
 
-def installed(writer: Writer, distro: Distro) -> Dict[str, str]:
+def installed(writer: Writer, distro: Distro) -> dict[str, str]:
     """The installed packages and their versions."""
     return parse.packages(writer.ask(distro.query).out, distro.name)
 
@@ -49,7 +50,7 @@ def uninstall(
 
     Removing is refused where the manager would take others along.
     """
-    present: List[str] = [name for name in names if name in installed(writer, distro)]
+    present: list[str] = [name for name in names if name in installed(writer, distro)]
     if not present:
         return
     done = _call(writer, distro, [*distro.uninstall, *present], say)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from sysmail import maillog
+from sysmail.apply.greeting import wait_for_greeting
 from sysmail.errors import HostError, StepError
 from sysmail.facts.collect import collect_postfix
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 
 __all__ = ["act", "is_running", "wait_until_ready"]
-
-READY_SECONDS = 15.0
 
 
 def act(writer: Writer, facts: Facts, action: str) -> None:
@@ -44,17 +43,11 @@ def is_running(writer: Writer) -> bool:
 
 def wait_until_ready(writer: Writer, facts: Facts, listen: Sequence[str]) -> None:
     """Return when the relay greets on every address; StepError with Postfix's own words if not."""
-    deadline = writer.now() + READY_SECONDS
     for address in listen:
-        while True:
-            try:
-                session = writer.smtp(address, 25, timeout=5.0)
-                session.close()
-                break
-            except HostError as error:
-                if writer.now() >= deadline:
-                    raise _failed(writer, facts, "start", error.message) from error
-            writer.sleep(0.05)
+        try:
+            wait_for_greeting(writer, address, 25).close()
+        except HostError as error:
+            raise _failed(writer, facts, "start", error.message) from error
 
 
 def _failed(writer: Writer, facts: Facts, action: str, said: str) -> StepError:

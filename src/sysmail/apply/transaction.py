@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence
+from collections.abc import Iterable
+from typing import Callable
 
 from sysmail.apply import packages, service
 from sysmail.apply.checkpoint import Checkpoint, remember, save
@@ -11,7 +12,6 @@ from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 from sysmail.plan import (
     InstallPackages,
-    RecordPolicy,
     RemoveFile,
     Requeue,
     Service,
@@ -45,30 +45,30 @@ class Transaction:
         cls,
         writer: Writer,
         facts: Facts,
-        number: int,
-        kind: str,
-        policy: Dict[str, Any],
-        route: Dict[str, str],
-        losses_since: float,
-        paths: Sequence[str],
+        checkpoint: Checkpoint,
+        paths: Iterable[str],
         say: Callable[[str], None],
-    ) -> "Transaction":
-        """Open a journal; from here on a cut-off transaction is undone by the next command."""
+    ) -> Transaction:
+        """Open the journal; from here on a cut-off transaction is undone by the next command.
+
+        ``paths`` are the files that may be written: whether they were there
+        before is remembered even where a package puts them there first.
+        """
         distro = facts.distro
-        checkpoint = Checkpoint(
-            number=number,
-            kind=kind,
-            time=writer.now(),
-            losses_since=losses_since,
-            policy=policy,
-            route=route,
-            service={"enabled": facts.service.enabled, "running": facts.master_running},
-            packages_before=sorted(facts.packages),
-            absent_before=[path for path in paths if writer.state(path, False) is None],
-            leftovers_before=[
-                path for path in (distro.leftovers if distro else ()) if writer.state(path, False)
-            ],
-        )
+
+        def there(path: str) -> bool:
+            return writer.state(path, content=False) is not None
+
+        checkpoint.time = writer.now()
+        checkpoint.service = {
+            "enabled": facts.service.enabled,
+            "running": facts.master_running,
+        }
+        checkpoint.packages_before = sorted(facts.packages)
+        checkpoint.absent_before = [path for path in paths if not there(path)]
+        checkpoint.leftovers_before = [
+            path for path in (distro.leftovers if distro else ()) if there(path)
+        ]
         save(writer, checkpoint)
         return cls(writer, facts, checkpoint, say)
 
@@ -85,8 +85,7 @@ class Transaction:
             service.act(self._writer, self._facts, step.action)
         elif isinstance(step, Requeue):
             self._requeue()
-        else:
-            assert isinstance(step, RecordPolicy)
+        # RecordPolicy: the journal itself is the record.
 
     def update_facts(self, facts: Facts) -> None:
         """Go on with newer facts, as after an installation."""
@@ -97,10 +96,12 @@ class Transaction:
         self.checkpoint.state = "done"
         save(self._writer, self.checkpoint)
 
-    def _install(self, names: Any) -> None:
+    def _install(self, names: tuple[str, ...]) -> None:
         distro = self._facts.distro
         if distro is None:
-            raise StepError("unknown-distribution", "no package manager is known", "install by hand")
+            raise StepError(
+                "unknown-distribution", "no package manager is known", "install by hand"
+            )
         before = set(self.checkpoint.packages_before)
         self.checkpoint.packages_asked += list(names)
         self._remember_directory("/etc/postfix")
@@ -123,10 +124,10 @@ class Transaction:
 
     def _write(self, step: WriteFile) -> None:
         file = step.file
-        missing: List[str] = [
+        missing: list[str] = [
             path
             for path in _OWN_DIRECTORIES
-            if file.path.startswith(path + "/") and self._writer.state(path, False) is None
+            if file.path.startswith(path + "/") and self._writer.state(path, content=False) is None
         ]
         self.checkpoint.directories += [d for d in missing if d not in self.checkpoint.directories]
         remember(self._writer, self.checkpoint, file.path, file.data)

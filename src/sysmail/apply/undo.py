@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 from sysmail import queue
 from sysmail.apply import packages, service
-from sysmail.apply.checkpoint import Checkpoint, Store, digest, save
+from sysmail.apply.checkpoint import HOME, Checkpoint, Store, digest, save
 from sysmail.errors import HostError, RefusedError
 from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
 from sysmail.host.port import FileState, Writer
 
-__all__ = ["check_undo", "recover", "undo"]
+__all__ = ["check_undo", "recover", "revert", "undo"]
 
 _TEMPORARY = ".sysmail-new"
 
 
-def recover(writer: Writer, say: Callable[[str], None]) -> List[str]:
+def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
     """Undo what was cut off; a sentence for each transaction that was. The lock must be held."""
-    told: List[str] = []
+    told: list[str] = []
     for checkpoint in reversed(Store(writer).load()):
         if checkpoint.state == "done":
             continue
         say(f"undoing the {checkpoint.kind} that was cut off")
-        undo(writer, checkpoint, say, force=True)
-        told.append(f"a {checkpoint.kind} that was cut off has been undone")
+        kept = revert(writer, checkpoint, say)
+        told.append(kept or f"a {checkpoint.kind} that was cut off has been undone")
     return told
 
 
-def check_undo(writer: Writer, checkpoint: Checkpoint, force: bool) -> None:
+def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> str:
+    """Undo a transaction that failed or was cut off; empty, or why it had to stay.
+
+    It stays where undoing would remove Postfix with mail in its queue: mail
+    that was accepted is never thrown away, so the way is forward.
+    """
+    try:
+        undo(writer, checkpoint, say, force=True)
+    except RefusedError as error:
+        if error.code != "queue-not-empty":
+            raise
+        checkpoint.state = "done"
+        save(writer, checkpoint)
+        return f"{error.message}: it stays as it is now; `sysmail apply` goes on from there"
+    return ""
+
+
+def check_undo(writer: Writer, checkpoint: Checkpoint, *, force: bool) -> None:
     """RefusedError when undoing would overwrite somebody's edit, or throw away mail."""
     newest = {entry["path"]: entry for entry in checkpoint.files}
     if not force:
@@ -38,9 +55,9 @@ def check_undo(writer: Writer, checkpoint: Checkpoint, force: bool) -> None:
                 raise RefusedError(
                     "edited-since",
                     f"{path} was changed by somebody after sysmail wrote it",
-                    "look at it with `sysmail plan`; --force puts the former file back all the same",
+                    "see it with `sysmail plan`; --force puts the former file back all the same",
                 )
-    if "postfix" in _brought(writer, checkpoint, collect(writer)):
+    if "postfix" in _brought(checkpoint, collect(writer)):
         waiting = queue.waiting(writer)
         if waiting:
             raise RefusedError(
@@ -51,27 +68,18 @@ def check_undo(writer: Writer, checkpoint: Checkpoint, force: bool) -> None:
 
 
 def undo(
-    writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], force: bool = False
+    writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], *, force: bool
 ) -> None:
     """Undo a checkpoint; can be cut off and called again at any moment."""
     # An empty journal: nothing was changed yet.
-    check_undo(writer, checkpoint, force)
+    check_undo(writer, checkpoint, force=force)
     facts = collect(writer)
     if checkpoint.packages_removing is None:
-        checkpoint.packages_removing = _brought(writer, checkpoint, facts)
-    brought = checkpoint.packages_removing
+        checkpoint.packages_removing = _brought(checkpoint, facts)
     checkpoint.state = "undoing"
     save(writer, checkpoint)
-    if "postfix" in brought and facts.postfix is not None:
-        service.act(writer, facts, "stop")
-        if facts.systemd:
-            service.act(writer, facts, "disable")
-    if brought and facts.distro is not None:
-        say(f"removing {', '.join(brought)}")
-        packages.uninstall(writer, facts.distro, brought, say)
-        for path in facts.distro.leftovers:
-            if path not in checkpoint.leftovers_before:
-                writer.remove(path)
+    brought = checkpoint.packages_removing
+    _remove_packages(writer, facts, checkpoint, brought, say)
     for entry in reversed(checkpoint.files):
         # What a package put there that is gone again was not there before.
         gone = bool(brought) and entry["path"] in checkpoint.absent_before
@@ -82,12 +90,31 @@ def undo(
     if facts.postfix is not None:
         _restore_service(writer, facts, checkpoint)
     writer.rmtree(checkpoint.directory)
-    if not writer.names(checkpoint.directory.rpartition("/")[0]):
-        writer.rmdir(checkpoint.directory.rpartition("/")[0])
-        writer.rmdir(checkpoint.directory.rpartition("/")[0].rpartition("/")[0])
+    for path in (f"{HOME}/checkpoints", HOME):
+        writer.rmdir(path)  # empty after the last one: nothing of sysmail is left
 
 
-def _brought(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> List[str]:
+def _remove_packages(
+    writer: Writer,
+    facts: Facts,
+    checkpoint: Checkpoint,
+    brought: list[str],
+    say: Callable[[str], None],
+) -> None:
+    """Stop what they run, remove them, and what they leave outside of their manager's books."""
+    if "postfix" in brought and facts.postfix is not None:
+        service.act(writer, facts, "stop")
+        if facts.systemd:
+            service.act(writer, facts, "disable")
+    if brought and facts.distro is not None:
+        say(f"removing {', '.join(brought)}")
+        packages.uninstall(writer, facts.distro, brought, say)
+        for path in facts.distro.leftovers:
+            if path not in checkpoint.leftovers_before:
+                writer.remove(path)
+
+
+def _brought(checkpoint: Checkpoint, facts: Facts) -> list[str]:
     """The packages that this transaction brought and that are still there."""
     if checkpoint.packages_brought is not None:
         return [name for name in checkpoint.packages_brought if name in facts.packages]
@@ -97,7 +124,7 @@ def _brought(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> List[str]:
     return sorted(set(facts.packages) - set(checkpoint.packages_before))
 
 
-def _is_ours(state: "FileState | None", entry: Dict[str, Any]) -> bool:
+def _is_ours(state: FileState | None, entry: dict[str, Any]) -> bool:
     """Whether a path is as the transaction left it, or as it was before."""
     before = entry["before"]
     if state is None:
@@ -108,14 +135,14 @@ def _is_ours(state: "FileState | None", entry: Dict[str, Any]) -> bool:
     return digest(state.data) in known
 
 
-def _restore(writer: Writer, checkpoint: Checkpoint, entry: Dict[str, Any]) -> None:
+def _restore(writer: Writer, checkpoint: Checkpoint, entry: dict[str, Any]) -> None:
     path, before = entry["path"], entry["before"]
     writer.remove(path + _TEMPORARY)
     if before is None:
         writer.remove(path)
         return
     parent = path.rpartition("/")[0]
-    if writer.state(parent, False) is None:
+    if writer.state(parent, content=False) is None:
         writer.mkdir(parent, 0o755)
     if before["kind"] == "link":
         writer.symlink(path, before["target"])

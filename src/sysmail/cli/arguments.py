@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Dict, NoReturn, Optional, Sequence
+from collections.abc import Sequence
+from typing import NoReturn, Optional
 
 from sysmail import __version__
 from sysmail.errors import UsageError
@@ -100,7 +101,7 @@ def _common(parser: argparse.ArgumentParser, top: bool) -> None:
             )
 
 
-def policy_flags(arguments: argparse.Namespace) -> Dict[str, Optional[object]]:
+def policy_flags(arguments: argparse.Namespace) -> dict[str, Optional[object]]:
     """The keys of the policy that were given as flags, by dotted name."""
     return {
         name[len("key_") :]: value

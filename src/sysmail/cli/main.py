@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any, Callable, List, NoReturn, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, Callable, NoReturn, Optional
 
 from sysmail.cli.arguments import parse_arguments, policy_flags
 from sysmail.cli.progress import Progress
@@ -44,11 +45,13 @@ def main(argv: Sequence[str], machine: Optional[Any] = None) -> int:
         outcome = "refused" if error.exit_code != 1 else "failed"
         report = Report(command, outcome, error.exit_code, errors=(problem,))
     except (_Interrupted, KeyboardInterrupt):
-        problem = Problem("interrupted", "interrupted; the host is as it was before", "run it again")
+        problem = Problem(
+            "interrupted", "interrupted; the host is as it was before", "run it again"
+        )
         report = Report(command, "interrupted", 1, errors=(problem,))
     except BrokenPipeError:
         return 1
-    except Exception as error:  # noqa: BLE001 - the last door: a traceback is a bug
+    except Exception as error:
         if os.environ.get("SYSMAIL_TRACEBACK"):
             raise
         problem = Problem(
@@ -67,10 +70,10 @@ def _print(report: Report, json_wanted: bool) -> int:
             sys.stdout.write(as_json(report) + "\n")
         else:
             colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-            sys.stdout.write(as_text(report, colour) + "\n")
+            sys.stdout.write(as_text(report, colour=colour) + "\n")
         sys.stdout.flush()
     except UnicodeEncodeError:
-        text = as_json(report) if json_wanted else as_text(report, False)
+        text = as_json(report) if json_wanted else as_text(report, colour=False)
         sys.stdout.write(text.encode("ascii", "replace").decode() + "\n")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -84,9 +87,11 @@ def _run(arguments: Any, say: Callable[[str], None], machine: Optional[Any]) -> 
     host = machine or Machine()
     require_root(host)
     command = arguments.command
-    lock = host.lock(LOCK, f"sysmail {command} (pid {os.getpid()})", LOCK_SECONDS) if (
-        command in CHANGING
-    ) else None
+    lock = (
+        host.lock(LOCK, f"sysmail {command} (pid {os.getpid()})", LOCK_SECONDS)
+        if (command in CHANGING)
+        else None
+    )
     try:
         recovered = _recover(host, say, lock is not None)
         report = _command(arguments, host, say)
@@ -98,7 +103,7 @@ def _run(arguments: Any, say: Callable[[str], None], machine: Optional[Any]) -> 
     return report
 
 
-def _recover(host: Any, say: Callable[[str], None], locked: bool) -> List[str]:
+def _recover(host: Any, say: Callable[[str], None], locked: bool) -> list[str]:
     """What was cut off is undone by the next command of any kind, unless one is under way."""
     from sysmail.apply import Store, recover
     from sysmail.errors import RefusedError
@@ -117,7 +122,7 @@ def _recover(host: Any, say: Callable[[str], None], locked: bool) -> List[str]:
         lock.release()
 
 
-def _with_notes(report: Report, notes: List[str]) -> Report:
+def _with_notes(report: Report, notes: list[str]) -> Report:
     from dataclasses import replace
 
     return replace(report, notes=(*notes, *report.notes))
@@ -129,12 +134,17 @@ def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
     if command == "plan":
         from sysmail.commands import plan
 
-        return plan.run(host, arguments.policy, flags, arguments.adopt)
+        return plan.run(host, arguments.policy, flags, adopt=arguments.adopt)
     if command == "apply":
         from sysmail.commands import apply
 
         return apply.run(
-            host, arguments.policy, flags, say, arguments.adopt, arguments.acknowledge_losses
+            host,
+            arguments.policy,
+            flags,
+            say,
+            adopt=arguments.adopt,
+            acknowledge=arguments.acknowledge_losses,
         )
     if command == "prove":
         from sysmail.commands import prove
@@ -155,7 +165,7 @@ def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
     from sysmail.commands import rollback
 
     run = rollback.rollback if command == "rollback" else rollback.remove
-    return run(host, say, arguments.force)
+    return run(host, say, force=arguments.force)
 
 
 def _catch_signals() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 from sysmail.report import FAIL, PASS, Report
 
@@ -18,13 +18,13 @@ def as_json(report: Report) -> str:
     return json.dumps(report.as_data(), ensure_ascii=False, sort_keys=False)
 
 
-def as_text(report: Report, colour: bool) -> str:
+def as_text(report: Report, *, colour: bool) -> str:
     """The report for a person to read."""
 
     def paint(text: str, name: str) -> str:
         return f"\033[{_COLOURS[name]}m{text}\033[0m" if colour else text
 
-    lines: List[str] = []
+    lines: list[str] = []
     if report.route is not None:
         lines.append(f"{paint('route', 'bold')}  {report.route.name}, {report.route.reason}")
     lines += _steps(report, paint)
@@ -45,8 +45,8 @@ def _printable(line: str) -> str:
     return "".join(c if c.isprintable() or c in "\033\n\t" else "?" for c in line)
 
 
-def _steps(report: Report, paint: Paint) -> List[str]:
-    lines: List[str] = []
+def _steps(report: Report, paint: Paint) -> list[str]:
+    lines: list[str] = []
     for step in report.steps:
         lines.append(f"{paint('step', 'bold')}   {step.summary}")
         if report.command == "plan":
@@ -56,8 +56,8 @@ def _steps(report: Report, paint: Paint) -> List[str]:
     return lines
 
 
-def _verdicts(report: Report, paint: Paint) -> List[str]:
-    lines: List[str] = []
+def _verdicts(report: Report, paint: Paint) -> list[str]:
+    lines: list[str] = []
     width = max((len(v.check) for v in report.verdicts), default=0)
     for verdict in report.verdicts:
         colour = {PASS: "green", FAIL: "red"}.get(verdict.status, "yellow")
@@ -68,8 +68,8 @@ def _verdicts(report: Report, paint: Paint) -> List[str]:
     return lines
 
 
-def _messages_of_try(details: Dict[str, Any], paint: Paint) -> List[str]:
-    lines: List[str] = []
+def _messages_of_try(details: dict[str, Any], paint: Paint) -> list[str]:
+    lines: list[str] = []
     rows = details.get("messages", [])
     width = max((len(row["summary"]) for row in rows), default=0)
     for row in rows:
@@ -82,10 +82,10 @@ def _messages_of_try(details: Dict[str, Any], paint: Paint) -> List[str]:
     return lines
 
 
-def _queue(details: Dict[str, Any], paint: Paint) -> List[str]:
+def _queue(details: dict[str, Any], paint: Paint) -> list[str]:
     if "content" in details:
         return str(details["content"]).splitlines()
-    lines: List[str] = []
+    lines: list[str] = []
     for row in details.get("messages", []):
         age = _age(details["now"] - row["arrived"])
         lines.append(
@@ -96,7 +96,7 @@ def _queue(details: Dict[str, Any], paint: Paint) -> List[str]:
     return lines
 
 
-def _status(details: Dict[str, Any], paint: Paint) -> List[str]:
+def _status(details: dict[str, Any], paint: Paint) -> list[str]:
     if "queue" not in details:
         return []
     queue, sent = details["queue"], details["deliveries"]
@@ -109,7 +109,7 @@ def _status(details: Dict[str, Any], paint: Paint) -> List[str]:
     return lines
 
 
-_DETAILS: Dict[str, Callable[[Dict[str, Any], Paint], List[str]]] = {
+_DETAILS: dict[str, Callable[[dict[str, Any], Paint], list[str]]] = {
     "try": _messages_of_try,
     "queue": _queue,
     "status": _status,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from collections.abc import Mapping
+from typing import Optional
 
 from sysmail.commands.situation import look, refuse_takeover
 from sysmail.host.port import Reader
@@ -13,12 +14,12 @@ __all__ = ["run"]
 
 
 def run(
-    reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]], adopt: bool = False
+    reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]], *, adopt: bool = False
 ) -> Report:
     """Exit code 0 when there is nothing to do, 2 when there are changes."""
     situation = look(reader, policy_path, flags)
     if situation.steps:
-        refuse_takeover(situation, adopt)
+        refuse_takeover(situation, adopt=adopt)
     steps = tuple(describe(step) for step in situation.steps)
     return Report(
         command="plan",

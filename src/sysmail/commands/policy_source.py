@@ -6,7 +6,8 @@ there, else the policy of the last apply, else the defaults; flags go on top.
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Optional
 
 from sysmail.errors import HostError, NotPermittedError, PolicyError, UsageError
 from sysmail.host.port import Reader
@@ -24,7 +25,7 @@ def load_policy(
     path: str,
     flags: Mapping[str, Optional[object]],
     last: Optional[Mapping[str, object]],
-) -> Tuple[Policy, str]:
+) -> tuple[Policy, str]:
     """The policy and where it is from. UsageError (64) for any file that cannot be used."""
     if path:
         policy, source = _from_file(reader, path, must_exist=True), path

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from collections.abc import Mapping
+from typing import Optional
 
 from sysmail.commands.situation import look, probe_next_hop
 from sysmail.host.port import Reader

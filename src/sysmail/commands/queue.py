@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from sysmail import queue
 from sysmail.errors import HostError, RefusedError, UsageError
@@ -18,13 +19,7 @@ SHOWN_BYTES = 100_000
 
 def run(writer: Writer, action: str, ids: Sequence[str]) -> Report:
     """Exit code 0 when done, 1 when a message is not there. UsageError for what cannot be an id."""
-    for name in ids:
-        if name != "all" and not re.match(r"[0-9A-Za-z]{6,30}$", name):
-            raise UsageError(
-                "not-a-queue-id", f"{name!r} cannot be a queue id", "see `sysmail queue list`"
-            )
-    if action in ("show", "release", "delete") and not ids:
-        raise UsageError("no-queue-id", f"queue {action} needs a queue id", "see `queue list`")
+    _check_words(action, ids)
     messages = queue.waiting(writer)
     if messages is None:
         raise HostError(
@@ -33,7 +28,7 @@ def run(writer: Writer, action: str, ids: Sequence[str]) -> Report:
             "run `postqueue -j` to see why",
         )
     chosen = _choose(messages, ids, action)
-    details: Dict[str, Any] = {"messages": [message.as_data() for message in chosen]}
+    details: dict[str, Any] = {"messages": [message.as_data() for message in chosen]}
     if action == "show":
         details["content"] = _content(writer, chosen[0].queue_id)
     elif action == "flush":
@@ -55,9 +50,17 @@ def run(writer: Writer, action: str, ids: Sequence[str]) -> Report:
     )
 
 
-def _choose(
-    messages: List[queue.Message], ids: Sequence[str], action: str
-) -> List[queue.Message]:
+def _check_words(action: str, ids: Sequence[str]) -> None:
+    for name in ids:
+        if name != "all" and not re.match(r"[0-9A-Za-z]{6,30}$", name):
+            raise UsageError(
+                "not-a-queue-id", f"{name!r} cannot be a queue id", "see `sysmail queue list`"
+            )
+    if action in ("show", "release", "delete") and not ids:
+        raise UsageError("no-queue-id", f"queue {action} needs a queue id", "see `queue list`")
+
+
+def _choose(messages: list[queue.Message], ids: Sequence[str], action: str) -> list[queue.Message]:
     if not ids:
         return messages
     if "all" in ids:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Callable, List
+from typing import Callable
 
-from sysmail.apply import Checkpoint, Store, undo
-from sysmail.apply.undo import check_undo
+from sysmail.apply import Checkpoint, Store, check_undo, undo
 from sysmail.errors import RefusedError
 from sysmail.host.port import Writer
 from sysmail.report import Report, StepResult
@@ -13,25 +12,25 @@ from sysmail.report import Report, StepResult
 __all__ = ["remove", "rollback"]
 
 
-def rollback(writer: Writer, say: Callable[[str], None], force: bool) -> Report:
+def rollback(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report:
     """Undo the last apply. The lock must be held."""
     checkpoints = _checkpoints(writer)
     last = checkpoints[-1]
-    undo(writer, last, say, force)
+    undo(writer, last, say, force=force)
     return _report("rollback", "rolled-back", [last])
 
 
-def remove(writer: Writer, say: Callable[[str], None], force: bool) -> Report:
+def remove(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report:
     """Undo every apply, the last one first: the host as sysmail found it."""
     checkpoints = _checkpoints(writer)
     for checkpoint in checkpoints:
-        check_undo(writer, checkpoint, force=True)
+        check_undo(writer, checkpoint, force=force)
     for checkpoint in reversed(checkpoints):
-        undo(writer, checkpoint, say, force)
+        undo(writer, checkpoint, say, force=force)
     return _report("remove", "removed", checkpoints[::-1])
 
 
-def _checkpoints(writer: Writer) -> List[Checkpoint]:
+def _checkpoints(writer: Writer) -> list[Checkpoint]:
     found = Store(writer).load()
     if not found:
         raise RefusedError(
@@ -40,7 +39,7 @@ def _checkpoints(writer: Writer) -> List[Checkpoint]:
     return found
 
 
-def _report(command: str, outcome: str, undone: List[Checkpoint]) -> Report:
+def _report(command: str, outcome: str, undone: list[Checkpoint]) -> Report:
     steps = [
         StepResult(f"checkpoint {c.number}", f"undo {c.kind} {c.number}: {len(c.files)} files")
         for c in undone

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional
+from typing import Optional
 
 from sysmail import nexthop, takeover
 from sysmail.apply.checkpoint import Checkpoint, Store
@@ -18,7 +19,15 @@ from sysmail.postfix.names import my_hostname
 from sysmail.route import Decision, decide
 from sysmail.want import want
 
-__all__ = ["Situation", "file_states", "look", "refuse_takeover", "require_root"]
+__all__ = [
+    "Situation",
+    "file_states",
+    "look",
+    "probe_next_hop",
+    "refuse_busy_port",
+    "refuse_takeover",
+    "require_root",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Situation:
     password: Optional[Secret]
     desired: Desired
     files: Mapping[str, Optional[FileState]]
-    steps: List[Step]
+    steps: list[Step]
     in_force: Optional[Checkpoint]
 
     @property
@@ -45,7 +54,8 @@ def require_root(reader: Reader) -> None:
     """NotPermittedError (77) for anybody else."""
     if reader.euid() != 0:
         raise NotPermittedError(
-            "not-root", "sysmail must run as root: it reads and writes the host's mail set-up",
+            "not-root",
+            "sysmail must run as root: it reads and writes the host's mail set-up",
             "run it with sudo",
         )
 
@@ -70,18 +80,18 @@ def look(reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]]
         password=password,
         desired=desired,
         files=files,
-        steps=plan(desired, facts, files, same),
+        steps=plan(desired, facts, files, same_policy=same),
         in_force=in_force,
     )
 
 
-def file_states(reader: Reader, desired: Desired) -> Dict[str, Optional[FileState]]:
+def file_states(reader: Reader, desired: Desired) -> dict[str, Optional[FileState]]:
     """What is now at every path that the desired state is about."""
     paths = [file.path for file in desired.files] + list(desired.absent)
     return {path: reader.state(path) for path in paths}
 
 
-def refuse_takeover(situation: Situation, adopt: bool) -> None:
+def refuse_takeover(situation: Situation, *, adopt: bool) -> None:
     """RefusedError when the host is somebody's mail server already (promise 8)."""
     facts = situation.facts
     if situation.in_force is not None:
@@ -100,6 +110,19 @@ def refuse_takeover(situation: Situation, adopt: bool) -> None:
             "mail-server",
             "this host is a mail server already: " + "; ".join(found),
             "leave it as it is, or give --adopt to replace it (everything is kept for rollback)",
+        )
+
+
+def refuse_busy_port(reader: Reader, situation: Situation) -> None:
+    """RefusedError when another program holds port 25, naming it."""
+    if situation.facts.master_running:
+        return
+    for listener in situation.facts.listeners_on(25):
+        owner = reader.socket_owner(listener.inode) or "another program"
+        raise RefusedError(
+            "port-25-taken",
+            f"{owner} listens on {listener.address} port 25",
+            "stop that program, or leave the mail of this host to it",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 from sysmail import maillog, queue
 from sysmail.apply.checkpoint import Store
@@ -21,7 +21,7 @@ def run(reader: Reader) -> Report:
     """Exit code 0 when Postfix runs and nothing is overdue, else 1."""
     in_force = Store(reader).in_force()
     facts = collect(reader)
-    problems: List[Problem] = []
+    problems: list[Problem] = []
     if in_force is None:
         problems.append(
             Problem("not-applied", "sysmail was never applied here", "run `sysmail apply`")
@@ -49,11 +49,9 @@ def run(reader: Reader) -> Report:
             )
         )
     log_file = facts.postfix["maillog_file"]
-    lines = maillog.lines_since(
-        reader, facts, log_file, reader.now() - LATELY_SECONDS, "status="
-    )
+    lines = maillog.lines_since(reader, facts, log_file, reader.now() - LATELY_SECONDS, "status=")
     sent = [d for d in maillog.deliveries(lines or []) if d.status == "sent"]
-    details: Dict[str, Any] = {
+    details: dict[str, Any] = {
         "queue": {
             "count": len(messages),
             "oldest": messages[0].arrived if messages else None,
@@ -72,7 +70,7 @@ def run(reader: Reader) -> Report:
     return _report(problems, in_force, details)
 
 
-def _report(problems: List[Problem], in_force: Any, details: Dict[str, Any]) -> Report:
+def _report(problems: list[Problem], in_force: Any, details: dict[str, Any]) -> Report:
     route = None
     if in_force is not None and in_force.route:
         route = RouteSummary(

@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Optional
 
 from sysmail import queue, takeover
-from sysmail.apply import Store, Transaction, undo
+from sysmail.apply import Checkpoint, Store, Transaction, revert
 from sysmail.apply.service import act, wait_until_ready
 from sysmail.commands.send import send
+from sysmail.commands.situation import file_states
 from sysmail.desired import Desired
 from sysmail.entrances import Entrance, entrances, message_id
-from sysmail.errors import RefusedError, StepError, SysmailError
+from sysmail.errors import RefusedError, SysmailError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Catcher, Caught, Writer
 from sysmail.plan import InstallPackages, plan
@@ -28,7 +29,7 @@ from sysmail.report import Problem, Report, RouteSummary, StepResult
 from sysmail.route import Decision
 from sysmail.want import want
 
-__all__ = ["run"]
+__all__ = ["Arrival", "run"]
 
 DOMAIN = "sysmail-try.invalid"
 ARRIVAL_SECONDS = 20.0
@@ -52,25 +53,25 @@ def run(writer: Writer, say: Say) -> Report:
     _refuse(writer, facts)
     token = secrets.token_hex(8)
     sender = f"try-{token}@{DOMAIN}"
-    started = writer.now()
     catcher = writer.catcher(lambda address: address == sender)
-    paths = [file.path for file in _wanted(facts, sender, catcher.port, facts).files]
     route = {"name": "relay", "next_hop": "catcher", "reason": "a try"}
-    transaction = Transaction.begin(writer, facts, 1, "try", {}, route, 0.0, paths, say)
-    arrivals: List[Arrival] = []
+    paths = [file.path for file in _wanted(facts, sender, catcher.port, facts).files]
+    transaction = Transaction.begin(writer, facts, Checkpoint(1, "try", route=route), paths, say)
+    arrivals: list[Arrival] = []
     try:
-        _bring_up(transaction, writer, facts, sender, catcher, say)
+        _bring_up(transaction, writer, facts, sender, catcher.port, say)
         say("sending a message through every entrance")
         arrivals = _send_all(writer, catcher, sender, token)
     except BaseException as error:
-        _put_back(writer, transaction, facts, sender, started, say)
+        kept, _ = _put_back(writer, transaction.checkpoint, facts, sender, say)
         if isinstance(error, SysmailError):
-            error.message += "; the host is as it was before"
+            error.message += f"; {kept}" if kept else "; the host is as it was before"
         raise
     finally:
         catcher.close()
-    waiting = _put_back(writer, transaction, facts, sender, started, say)
-    return _report(facts, arrivals, waiting, _differences(facts, collect(writer)))
+    kept, waiting = _put_back(writer, transaction.checkpoint, facts, sender, say)
+    differences = [kept] if kept else _differences(facts, collect(writer))
+    return _report(arrivals, waiting, differences)
 
 
 def _refuse(writer: Writer, facts: Facts) -> None:
@@ -99,7 +100,7 @@ def _refuse(writer: Writer, facts: Facts) -> None:
 def _wanted(facts: Facts, sender: str, port: int, original: Facts) -> Desired:
     policy = parse({"admin": f"admin@{DOMAIN}", "next_hop": "direct"})
     desired = want(policy, facts, Decision("relay", "catcher", "a try"))
-    keep: Dict[str, str] = {}
+    keep: dict[str, str] = {}
     if original.postfix is not None:
         # Mail of others is qualified as before and mapped only once the host is put back.
         before = original.postfix
@@ -110,34 +111,31 @@ def _wanted(facts: Facts, sender: str, port: int, original: Facts) -> Desired:
 
 
 def _bring_up(
-    transaction: Transaction, writer: Writer, original: Facts, sender: str, catcher: Catcher, say: Say
+    transaction: Transaction, writer: Writer, original: Facts, sender: str, port: int, say: Say
 ) -> None:
     facts = original
-    while True:
-        desired = _wanted(facts, sender, catcher.port, original)
-        steps = plan(desired, facts, {f.path: writer.state(f.path) for f in desired.files})
-        again = False
-        for step in steps:
-            transaction.do(step)
-            if isinstance(step, InstallPackages):
-                facts = collect(writer)
-                transaction.update_facts(facts)
-                again = True
-                break
-        if not again:
-            break
+    desired = _wanted(facts, sender, port, original)
+    steps = plan(desired, facts, file_states(writer, desired))
+    while steps:
+        step = steps.pop(0)
+        transaction.do(step)
+        if isinstance(step, InstallPackages):
+            facts = collect(writer)
+            transaction.update_facts(facts)
+            desired = _wanted(facts, sender, port, original)
+            steps = plan(desired, facts, file_states(writer, desired))
     say("starting the relay")
     act(writer, facts, "restart")
     wait_until_ready(writer, facts, desired.listen)
 
 
-def _send_all(writer: Writer, catcher: Catcher, sender: str, token: str) -> List[Arrival]:
+def _send_all(writer: Writer, catcher: Catcher, sender: str, token: str) -> list[Arrival]:
     facts = collect(writer)
     ways = entrances(
         sender, f"admin@{DOMAIN}", facts.ipv6_loopback, writer.which("msmtp") is not None
     )
-    sent: Dict[str, Tuple[Entrance, float]] = {}
-    failed: Dict[str, str] = {}
+    sent: dict[str, tuple[Entrance, float]] = {}
+    failed: dict[str, str] = {}
     for entrance in ways:
         sent[message_id(entrance, token)] = (entrance, writer.now())
         try:
@@ -154,51 +152,45 @@ def _send_all(writer: Writer, catcher: Catcher, sender: str, token: str) -> List
     ]
 
 
-def _arrival(
-    entrance: Entrance, moment: float, caught: Optional[Caught], problem: str
-) -> Arrival:
+def _arrival(entrance: Entrance, moment: float, caught: Optional[Caught], problem: str) -> Arrival:
     if caught is None:
         return Arrival(entrance, problem=problem or "it did not arrive")
-    received = re.search(rb"^Received:.*?\bid ([0-9A-Za-z]+)", caught.data, re.S | re.M)
+    received = re.search(
+        rb"^Received:.*?\bid ([0-9A-Za-z]+)", caught.data, re.DOTALL | re.MULTILINE
+    )
     queue_id = received.group(1).decode() if received else "?"
     return Arrival(entrance, ", ".join(caught.recipients), queue_id, caught.time - moment)
 
 
 def _message_id(data: bytes) -> str:
-    match = re.search(rb"^Message-ID:\s*(<[^>]*>)", data, re.I | re.M)
+    match = re.search(rb"^Message-ID:\s*(<[^>]*>)", data, re.IGNORECASE | re.MULTILINE)
     return match.group(1).decode("ascii", "replace") if match else ""
 
 
 def _put_back(
-    writer: Writer, transaction: Transaction, original: Facts, sender: str, started: float, say: Say
-) -> int:
-    """Undo everything; how many messages of others wait in the queue of a Postfix that stays."""
-    mine = [m for m in queue.waiting(writer) or [] if m.sender == sender]
-    for message in mine:
-        writer.run(["postsuper", "-d", message.queue_id])
-    others = [m for m in queue.waiting(writer) or [] if m.sender != sender]
-    if original.postfix is None and others:
-        raise StepError(
-            "queue-not-empty",
-            f"this host sent {len(others)} messages meanwhile, and it had no mail program before "
-            "that could take them: Postfix stays until they are gone",
-            "`sysmail queue list` shows them; send or delete them, then `sysmail plan` puts back",
-        )
+    writer: Writer, checkpoint: Checkpoint, original: Facts, sender: str, say: Say
+) -> tuple[str, int]:
+    """Undo everything; why it had to stay (or empty), and how much mail of others waits."""
+    messages = queue.waiting(writer) or []
+    for message in messages:
+        if message.sender == sender:
+            writer.run(["postsuper", "-d", message.queue_id])
+    others = [message for message in messages if message.sender != sender]
     say("putting the host back as it was")
-    undo(writer, transaction.checkpoint, say, force=True)
+    kept = revert(writer, checkpoint, say)
     if original.postfix is not None and others:
-        # What came meanwhile goes through the tables of the Postfix that is back.
-        fresh = [m.queue_id for m in others if m.arrived >= started - 1]
-        for queue_id in fresh:
-            writer.run(["postsuper", "-r", queue_id])
+        for message in others:
+            # What came meanwhile goes through the tables of the Postfix that is back.
+            if message.arrived >= checkpoint.time - 1:
+                writer.run(["postsuper", "-r", message.queue_id])
         if original.master_running:
             writer.run(["postqueue", "-f"])
-    return len(others)
+    return kept, len(others)
 
 
-def _differences(before: Facts, after: Facts) -> List[str]:
+def _differences(before: Facts, after: Facts) -> list[str]:
     """What is not as it was, in words; empty when the host is put back."""
-    found: List[str] = []
+    found: list[str] = []
     if before.packages != after.packages:
         odd = sorted(set(before.packages) ^ set(after.packages))
         found.append(f"packages differ: {', '.join(odd)}")
@@ -214,11 +206,11 @@ def _differences(before: Facts, after: Facts) -> List[str]:
     return found
 
 
-def _report(
-    facts: Facts, arrivals: List[Arrival], waiting: int, differences: List[str]
-) -> Report:
+def _report(arrivals: list[Arrival], waiting: int, differences: list[str]) -> Report:
     problems = [
-        Problem("not-arrived", f"{a.entrance.summary}: {a.problem}", "see the mail log of this host")
+        Problem(
+            "not-arrived", f"{a.entrance.summary}: {a.problem}", "see the mail log of this host"
+        )
         for a in arrivals
         if a.problem
     ]
@@ -248,7 +240,9 @@ def _report(
         outcome="arrived" if not problems else "failed",
         exit_code=0 if not problems else 1,
         route=RouteSummary("relay", "catcher", "a try: mail goes to a catcher on this host"),
-        steps=(StepResult("send", f"{arrived} of {len(arrivals)} messages arrived", False),),
+        steps=(
+            StepResult("send", f"{arrived} of {len(arrivals)} messages arrived", changed=False),
+        ),
         errors=tuple(problems),
         notes=tuple(notes),
         details=details,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Optional
 
 from sysmail.distro import Distro, choose
 from sysmail.facts import parse
@@ -56,9 +57,9 @@ def collect(reader: Reader) -> Facts:
     )
 
 
-def collect_listeners(reader: Reader) -> Tuple[Listener, ...]:
+def collect_listeners(reader: Reader) -> tuple[Listener, ...]:
     """Every listening TCP socket; those on port 25 with their owners where they can be seen."""
-    found: List[Listener] = []
+    found: list[Listener] = []
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         found += parse.sockets(_text(reader, path))
     return tuple(found)
@@ -81,13 +82,13 @@ def collect_postfix(reader: Reader) -> Optional[PostfixFacts]:
     )
 
 
-def _packages(reader: Reader, distro: Optional[Distro]) -> Dict[str, str]:
+def _packages(reader: Reader, distro: Optional[Distro]) -> dict[str, str]:
     if distro is None:
         return {}
     return parse.packages(reader.ask(distro.query).out, distro.name)
 
 
-def _candidates(reader: Reader, distro: Optional[Distro]) -> Dict[str, str]:
+def _candidates(reader: Reader, distro: Optional[Distro]) -> dict[str, str]:
     if distro is None:
         return {}
     return parse.candidate_versions(reader.ask([*distro.candidate, *distro.postfix]).out)
@@ -98,9 +99,7 @@ def _fqdn(reader: Reader, nodename: str) -> str:
     if "." in nodename.strip("."):
         return nodename.strip(".").lower()
     known = parse.fqdn_from_hosts(_text(reader, "/etc/hosts"), nodename)
-    return known or parse.fqdn_from_getent(
-        reader.ask(["getent", "hosts", nodename], timeout=5).out
-    )
+    return known or parse.fqdn_from_getent(reader.ask(["getent", "hosts", nodename], timeout=5).out)
 
 
 def _service(reader: Reader, distro: Optional[Distro]) -> ServiceFacts:
@@ -122,9 +121,9 @@ def _sasl_plain(reader: Reader) -> bool:
     )
 
 
-def _mailboxes(reader: Reader) -> Tuple[str, ...]:
+def _mailboxes(reader: Reader) -> tuple[str, ...]:
     """The names of mailboxes that hold something."""
-    found: List[str] = []
+    found: list[str] = []
     for spool in MAIL_SPOOLS:
         if reader.link(spool) != spool:
             continue  # /var/spool/mail is a link to /var/mail on most distributions

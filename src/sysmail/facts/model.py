@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Mapping, Optional, Tuple
+from typing import Optional
 
 from sysmail.distro import Distro
 
@@ -12,12 +13,11 @@ __all__ = ["Facts", "Listener", "PostfixFacts", "ServiceFacts"]
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening TCP socket; ``owner`` is the program's name, empty when it is not known."""
+    """A listening TCP socket; ``inode`` tells whose it is (proc_pid_fd(5))."""
 
     address: str
     port: int
     inode: int
-    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PostfixFacts:
     version: str
     parameters: Mapping[str, str]
     complaint: str = ""
-    map_types: Tuple[str, ...] = ()
+    map_types: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> str:
         return self.parameters.get(name, "")
@@ -39,13 +39,17 @@ class PostfixFacts:
 
 @dataclass(frozen=True)
 class ServiceFacts:
-    """Postfix as a service. ``active`` is what the service manager says, not what is true:
-    Debian's postfix.service is active while postfix@-.service has failed (FACTS.md)."""
+    """Postfix as a service.
+
+    ``active`` is what the service manager says, not what is true: Debian's
+    postfix.service is active while postfix@-.service has failed (FACTS.md).
+
+    """
 
     exists: bool = False
     active: bool = False
     enabled: bool = False
-    failed: Tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ class Facts:
     nodename: str
     fqdn: str
     ipv6_loopback: bool
-    addresses: Tuple[str, ...]
-    listeners: Tuple[Listener, ...]
+    addresses: tuple[str, ...]
+    listeners: tuple[Listener, ...]
     packages: Mapping[str, str]
     candidates: Mapping[str, str] = field(default_factory=dict)
     sendmail: str = ""
@@ -68,9 +72,9 @@ class Facts:
     master_running: bool = False
     sasl_plain: bool = True
     log_socket: bool = True
-    mailboxes: Tuple[str, ...] = ()
+    mailboxes: tuple[str, ...] = ()
 
-    def listeners_on(self, port: int) -> Tuple[Listener, ...]:
+    def listeners_on(self, port: int) -> tuple[Listener, ...]:
         """What listens on a port."""
         return tuple(found for found in self.listeners if found.port == port)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Dict, List, Tuple
 
 from sysmail.facts.model import Listener, ServiceFacts
 
 __all__ = [
+    "candidate_versions",
     "fqdn_from_getent",
     "fqdn_from_hosts",
     "local_ipv4",
@@ -19,16 +19,15 @@ __all__ = [
     "map_types",
     "os_release",
     "packages",
-    "candidate_versions",
     "parameters",
     "services",
     "sockets",
 ]
 
 
-def os_release(text: str) -> Dict[str, str]:
+def os_release(text: str) -> dict[str, str]:
     """os-release(5): shell-like assignments, quotes removed."""
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     for line in text.splitlines():
         match = re.match(r"\s*([A-Z][A-Z0-9_]*)=(.*)$", line)
         if match:
@@ -39,9 +38,9 @@ def os_release(text: str) -> Dict[str, str]:
     return found
 
 
-def packages(text: str, manager: str) -> Dict[str, str]:
+def packages(text: str, manager: str) -> dict[str, str]:
     """The installed packages and versions, as the package managers' queries print them."""
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     for line in text.splitlines():
         words = line.split()
         if manager == "apt":
@@ -57,9 +56,9 @@ def packages(text: str, manager: str) -> Dict[str, str]:
     return found
 
 
-def candidate_versions(text: str) -> Dict[str, str]:
+def candidate_versions(text: str) -> dict[str, str]:
     """What would be installed: apt-cache policy, pacman -Si, dnf info and their like."""
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     name = ""
     for line in text.splitlines():
         header = re.match(r"([a-z0-9][a-z0-9+.-]*):\s*$", line)
@@ -77,9 +76,9 @@ def candidate_versions(text: str) -> Dict[str, str]:
     return found
 
 
-def parameters(text: str) -> Dict[str, str]:
+def parameters(text: str) -> dict[str, str]:
     """postconf(1): ``name = value`` a line."""
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     for line in text.splitlines():
         name, equals, value = line.partition("=")
         if equals and re.match(r"[A-Za-z0-9_]", name):
@@ -87,7 +86,7 @@ def parameters(text: str) -> Dict[str, str]:
     return found
 
 
-def map_types(text: str) -> Tuple[str, ...]:
+def map_types(text: str) -> tuple[str, ...]:
     """``postconf -m``: a lookup table type a line."""
     return tuple(sorted(word for word in text.split() if re.match(r"[a-z0-9_]+$", word)))
 
@@ -99,9 +98,9 @@ def _address(text: str) -> str:
     return str(ipaddress.ip_address(raw))
 
 
-def sockets(text: str) -> List[Listener]:
+def sockets(text: str) -> list[Listener]:
     """/proc/net/tcp and tcp6: the listening ones (state 0A)."""
-    found: List[Listener] = []
+    found: list[Listener] = []
     for line in text.splitlines()[1:]:
         words = line.split()
         if len(words) < 10 or words[3] != "0A":
@@ -114,9 +113,9 @@ def sockets(text: str) -> List[Listener]:
     return found
 
 
-def local_ipv6(text: str) -> List[str]:
+def local_ipv6(text: str) -> list[str]:
     """/proc/net/if_inet6: every address, link-local ones with their interface."""
-    found: List[str] = []
+    found: list[str] = []
     for line in text.splitlines():
         words = line.split()
         if len(words) < 6 or not re.match(r"[0-9a-fA-F]{32}$", words[0]):
@@ -127,9 +126,9 @@ def local_ipv6(text: str) -> List[str]:
     return found
 
 
-def local_ipv4(text: str) -> List[str]:
+def local_ipv4(text: str) -> list[str]:
     """/proc/net/fib_trie: the addresses whose route is of type LOCAL."""
-    found: List[str] = []
+    found: list[str] = []
     last = ""
     for line in text.splitlines():
         match = re.search(r"\|--\s+(\d+\.\d+\.\d+\.\d+)", line)
@@ -162,9 +161,10 @@ def fqdn_from_getent(text: str) -> str:
 
 def services(text: str) -> ServiceFacts:
     """``systemctl show`` of the units of Postfix: blocks of Key=Value, the main unit first."""
-    blocks: List[Dict[str, str]] = []
-    for block in re.split(r"\n\s*\n", text.strip()):
-        blocks.append(dict(line.split("=", 1) for line in block.splitlines() if "=" in line))
+    blocks = [
+        dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        for block in re.split(r"\n\s*\n", text.strip())
+    ]
     if not blocks or not blocks[0]:
         return ServiceFacts()
     main = blocks[0]

@@ -10,7 +10,7 @@ import re
 import socketserver
 import threading
 import time
-from typing import Callable, List
+from typing import Callable
 
 from sysmail.host.port import Caught
 
@@ -23,7 +23,8 @@ class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         catcher: SmtpCatcher = self.server.catcher  # type: ignore[attr-defined]
         self._say("220 sysmail-try ESMTP")
-        sender, recipients = "", []
+        sender = ""
+        recipients: list[str] = []
         while True:
             line = self.rfile.readline(4096).decode("utf-8", "replace").strip()
             verb = line.upper()
@@ -53,7 +54,7 @@ class _Handler(socketserver.StreamRequestHandler):
         self.wfile.write(text.encode() + b"\r\n")
 
     def _message(self) -> bytes:
-        lines: List[bytes] = []
+        lines: list[bytes] = []
         while True:
             line = self.rfile.readline(1_000_000)
             if not line or line in (b".\r\n", b".\n"):
@@ -71,7 +72,7 @@ class SmtpCatcher:
 
     def __init__(self, accepts: Callable[[str], bool]) -> None:
         self.accepts = accepts
-        self._caught: List[Caught] = []
+        self._caught: list[Caught] = []
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.catcher = self  # type: ignore[attr-defined]
         self.port: int = self._server.server_address[1]
@@ -85,7 +86,7 @@ class SmtpCatcher:
         """How many messages arrived."""
         return len(self._caught)
 
-    def messages(self) -> List[Caught]:
+    def messages(self) -> list[Caught]:
         """What arrived so far."""
         return list(self._caught)
 

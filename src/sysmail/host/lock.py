@@ -16,7 +16,7 @@ __all__ = ["FileLock"]
 
 
 class FileLock:
-    """An exclusive lock on ``path``; ``words`` say who holds it, ``wait`` how many seconds to try."""
+    """An exclusive lock on ``path``; ``words`` say who holds it, ``wait``: seconds to try."""
 
     def __init__(self, path: str, words: str, wait: float) -> None:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)

@@ -13,7 +13,8 @@ import stat
 import subprocess
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Callable, Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import Catcher, Completed, FileState, Lock, SmtpSession
@@ -24,7 +25,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TEMPORARY = ".sysmail-new"
 
 
-def _environment(extra: Optional[Mapping[str, str]]) -> Dict[str, str]:
+def _environment(extra: Optional[Mapping[str, str]]) -> dict[str, str]:
     """A small, known environment: nothing of the caller's reaches a program (promise 9)."""
     env = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", "SYSTEMD_PAGER": "", "TERM": "dumb"}
     env.update(extra or {})
@@ -40,7 +41,7 @@ def _sync_directory(path: str) -> None:
 
 
 @contextlib.contextmanager
-def _told(path: str, doing: str) -> "contextlib._GeneratorContextManager[None]":  # type: ignore[misc]
+def _told(path: str, doing: str) -> Iterator[None]:
     """Turn an OSError into a HostError with a stable code."""
     try:
         yield
@@ -62,7 +63,7 @@ _FILE_REMEDY = {
 
 
 class Machine:
-    """This host."""
+    """The host that sysmail runs on."""
 
     def ask(
         self, argv: Sequence[str], *, timeout: float = 30.0, env: Optional[Mapping[str, str]] = None
@@ -93,7 +94,7 @@ class Machine:
         timeout: float,
         user: str = "",
     ) -> Completed:
-        identity: Dict[str, Any] = {}
+        identity: dict[str, Any] = {}
         if user:
             account = pwd.getpwnam(user)
             identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
@@ -102,10 +103,10 @@ class Machine:
                 list(argv),
                 input=stdin,
                 stdin=subprocess.DEVNULL if stdin is None else None,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 env=_environment(env),
                 timeout=timeout,
+                check=False,
                 cwd="/",
                 **identity,
             )
@@ -140,12 +141,11 @@ class Machine:
             )
         except FileNotFoundError:
             return Completed(tuple(argv), 127, "", f"{argv[0]}: not found")
-        lines: List[str] = []
+        lines: list[str] = []
         guard = threading.Timer(timeout, process.kill)
         guard.start()
         try:
-            assert process.stdout is not None
-            for raw in process.stdout:
+            for raw in process.stdout or ():
                 line = raw.decode("utf-8", "replace").rstrip()
                 lines.append(line)
                 on_line(line)
@@ -164,7 +164,7 @@ class Machine:
                 return None
             raise
 
-    def state(self, path: str, content: bool = True) -> Optional[FileState]:
+    def state(self, path: str, *, content: bool = True) -> Optional[FileState]:
         """The path as it is, links not followed."""
         try:
             info = os.lstat(path)
@@ -185,7 +185,7 @@ class Machine:
         kind = "directory" if stat.S_ISDIR(info.st_mode) else "other"
         return FileState(kind, mode, *owner, mtime=info.st_mtime)
 
-    def names(self, path: str) -> List[str]:
+    def names(self, path: str) -> list[str]:
         """The sorted names in a directory."""
         try:
             return sorted(os.listdir(path))
@@ -196,9 +196,9 @@ class Machine:
         """The real path behind a name."""
         return os.path.realpath(path) if os.path.exists(path) else None
 
-    def socket_inodes(self, pid: int) -> Set[int]:
+    def socket_inodes(self, pid: int) -> set[int]:
         """The sockets that a process has open, see proc_pid_fd(5)."""
-        found: Set[int] = set()
+        found: set[int] = set()
         for name in self.names(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError, ValueError):
                 target = os.readlink(f"/proc/{pid}/fd/{name}")

@@ -6,8 +6,9 @@ anything; ``Writer`` adds the changes, and only a transaction holds one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
+from typing import Callable, Optional, Protocol
 
 __all__ = [
     "Catcher",
@@ -30,7 +31,7 @@ class Completed:
     ran into its time limit, as a shell and timeout(1) say it.
     """
 
-    argv: Tuple[str, ...]
+    argv: tuple[str, ...]
     status: int
     out: str
     err: str
@@ -84,7 +85,7 @@ class Caught:
     """A message that a catcher took: envelope, content and when (seconds since the epoch)."""
 
     sender: str
-    recipients: Tuple[str, ...]
+    recipients: tuple[str, ...]
     data: bytes
     time: float
 
@@ -94,7 +95,7 @@ class Catcher(Protocol):
 
     port: int
 
-    def messages(self) -> List[Caught]:
+    def messages(self) -> list[Caught]:
         """What arrived so far."""
 
     def close(self) -> None:
@@ -119,10 +120,10 @@ class Reader(Protocol):
     def read(self, path: str, limit: int = 16_000_000) -> Optional[bytes]:
         """The content of a file, or None where there is none. HostError when it cannot be read."""
 
-    def state(self, path: str, content: bool = True) -> Optional[FileState]:
+    def state(self, path: str, *, content: bool = True) -> Optional[FileState]:
         """The path with owner, mode and (if asked) content, links not followed; None if absent."""
 
-    def names(self, path: str) -> List[str]:
+    def names(self, path: str) -> list[str]:
         """The sorted names in a directory; empty where there is none."""
 
     def link(self, path: str) -> Optional[str]:
@@ -159,7 +160,7 @@ class Reader(Protocol):
     def free_port(self) -> int:
         """A TCP port on 127.0.0.1 that nothing uses."""
 
-    def socket_inodes(self, pid: int) -> Set[int]:
+    def socket_inodes(self, pid: int) -> set[int]:
         """The sockets that a process has open, by inode; empty where it may not be seen."""
 
     def socket_owner(self, inode: int) -> str:

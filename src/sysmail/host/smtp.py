@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import List, Optional
+from typing import Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import SmtpReply
@@ -22,9 +22,7 @@ MAX_REPLY_LINES = 200
 def can_connect(address: str, port: int, source: str = "", timeout: float = 3.0) -> bool:
     """Whether a TCP connection is accepted."""
     try:
-        with socket.create_connection(
-            (address, port), timeout, (source, 0) if source else None
-        ):
+        with socket.create_connection((address, port), timeout, (source, 0) if source else None):
             return True
     except OSError:
         return False
@@ -89,7 +87,9 @@ class Session:
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             self._socket = context.wrap_socket(self._socket, server_hostname=self._name)
         except ssl.SSLCertVerificationError as error:
-            raise _certificate_error(self.peer, self._name, error.verify_code, str(error)) from error
+            raise _certificate_error(
+                self.peer, self._name, error.verify_code, str(error)
+            ) from error
         except ssl.SSLError as error:
             raise HostError(
                 "not-tls",
@@ -135,7 +135,7 @@ class Session:
             raise self._lost(error) from error
 
     def _reply(self) -> SmtpReply:
-        lines: List[str] = []
+        lines: list[str] = []
         while True:
             raw = self._line()
             text = raw.decode("utf-8", "replace")
@@ -180,9 +180,7 @@ def _helo() -> str:
 
 def _connect(address: str, port: int, source: str, timeout: float) -> socket.socket:
     try:
-        return socket.create_connection(
-            (address, port), timeout, (source, 0) if source else None
-        )
+        return socket.create_connection((address, port), timeout, (source, 0) if source else None)
     except socket.gaierror as error:
         raise HostError(
             "name-not-resolved",

@@ -55,36 +55,45 @@ _GROUPS = (
         "local-clients",
         "it decides who may relay",
         "",
-        "mynetworks mynetworks_style parent_domain_matches_subdomains permit_mx_backup_networks"
-        " relay_domains relay_clientcerts relay_recipient_maps smtpd_*_restrictions"
-        " smtpd_restriction_classes smtpd_delay_reject smtpd_sasl_* smtpd_sender_login_maps"
-        " smtpd_reject_unlisted_sender smtpd_authorized_xclient_hosts"
-        " smtpd_authorized_xforward_hosts smtpd_upstream_proxy_* postscreen_upstream_proxy_*"
-        " qmqpd_authorized_clients smtpd_client_event_limit_exceptions authorized_submit_users"
-        " local_login_sender_maps *_tempfail_action smtpd_forbidden_commands",
+        (
+            "mynetworks mynetworks_style parent_domain_matches_subdomains permit_mx_backup_networks"
+            " relay_domains relay_clientcerts relay_recipient_maps smtpd_*_restrictions"
+            " smtpd_restriction_classes smtpd_delay_reject smtpd_sasl_* smtpd_sender_login_maps"
+            " smtpd_reject_unlisted_sender smtpd_authorized_xclient_hosts"
+            " smtpd_authorized_xforward_hosts smtpd_upstream_proxy_* postscreen_upstream_proxy_*"
+            " qmqpd_authorized_clients smtpd_client_event_limit_exceptions authorized_submit_users"
+            " local_login_sender_maps *_tempfail_action smtpd_forbidden_commands"
+        ),
     ),
     (
         "local-clients",
         "programs on this host speak plain SMTP on loopback, and would be refused",
         "",
-        "smtpd_tls_security_level smtpd_tls_wrappermode smtpd_tls_req_ccert smtpd_enforce_tls"
-        " smtpd_use_tls",
+        (
+            "smtpd_tls_security_level smtpd_tls_wrappermode smtpd_tls_req_ccert smtpd_enforce_tls"
+            " smtpd_use_tls"
+        ),
     ),
     (
         "local-clients",
         "a recipient spelt as a route would be relayed by another rule than its domain's",
         "",
-        "allow_percent_hack allow_untrusted_routing resolve_dequoted_address"
-        " resolve_null_domain resolve_numeric_domain swap_bangpath",
+        (
+            "allow_percent_hack allow_untrusted_routing resolve_dequoted_address"
+            " resolve_null_domain resolve_numeric_domain swap_bangpath"
+        ),
     ),
     (
         "no-mailboxes",
         "it decides what is local and where mail for it is put",
         "admin",
-        "mydestination alias_database alias_maps allow_mail_to_commands"
-        " allow_mail_to_files default_privs dont_remove fallback_transport fallback_transport_maps"
-        " forward_path home_mailbox local_recipient_maps local_command_shell luser_relay"
-        " mail_spool_directory mailbox_* relocated_maps smtpd_reject_unlisted_recipient virtual_*",
+        (
+            "mydestination alias_database alias_maps allow_mail_to_commands"
+            " allow_mail_to_files default_privs dont_remove fallback_transport"
+            " fallback_transport_maps forward_path home_mailbox local_recipient_maps"
+            " local_command_shell luser_relay mail_spool_directory mailbox_* relocated_maps"
+            " smtpd_reject_unlisted_recipient virtual_*"
+        ),
     ),
     (
         "no-mailboxes",
@@ -96,8 +105,10 @@ _GROUPS = (
         "nothing-lost",
         "it decides who is told of mail that failed",
         "admin",
-        "notify_classes *_notice_recipient empty_address_recipient double_bounce_sender"
-        " bounce_size_limit bounce_template_file",
+        (
+            "notify_classes *_notice_recipient empty_address_recipient double_bounce_sender"
+            " bounce_size_limit bounce_template_file"
+        ),
     ),
     (
         "nothing-lost",
@@ -128,10 +139,12 @@ _GROUPS = (
         "nothing-lost",
         "it can make mail disappear, or go elsewhere, after it was accepted",
         "",
-        "body_checks content_filter default_filter_nexthop header_checks milter_header_checks"
-        " mime_header_checks nested_header_checks message_reject_characters"
-        " receive_override_options smtpd_command_filter smtpd_milter_maps smtpd_noop_commands"
-        " smtpd_proxy_*",
+        (
+            "body_checks content_filter default_filter_nexthop header_checks milter_header_checks"
+            " mime_header_checks nested_header_checks message_reject_characters"
+            " receive_override_options smtpd_command_filter smtpd_milter_maps smtpd_noop_commands"
+            " smtpd_proxy_*"
+        ),
     ),
     (
         "nothing-lost",
@@ -167,25 +180,31 @@ _GROUPS = (
         "verified-next-hop",
         "it decides which server gets the mail",
         "next_hop",
-        "fallback_relay relayhost sender_based_routing sender_dependent_relayhost_maps"
-        " smtp_cname_overrides_servername smtp_fallback_relay smtp_tcp_port",
+        (
+            "fallback_relay relayhost sender_based_routing sender_dependent_relayhost_maps"
+            " smtp_cname_overrides_servername smtp_fallback_relay smtp_tcp_port"
+        ),
     ),
     (
         "verified-next-hop",
         "it decides whether and to whom the login is sent",
         "smarthost.username",
-        "cyrus_sasl_config_path smtp_sasl_* smtp_sender_dependent_authentication"
-        " smtp_never_send_ehlo smtp_discard_ehlo_keyword_address_maps",
+        (
+            "cyrus_sasl_config_path smtp_sasl_* smtp_sender_dependent_authentication"
+            " smtp_never_send_ehlo smtp_discard_ehlo_keyword_address_maps"
+        ),
     ),
     (
         "verified-next-hop",
         "it decides whether the server's certificate is verified",
         "smarthost.tls",
-        "smtp_enforce_tls smtp_tls_enforce_peername smtp_tls_fingerprint_* smtp_tls_per_site"
-        " smtp_tls_policy_maps smtp_tls_scert_verifydepth smtp_tls_secure_cert_match"
-        " smtp_tls_security_level smtp_tls_servername smtp_tls_verify_cert_match"
-        " smtp_tls_wrappermode smtp_use_tls smtp_tls_enable_rpk tls_required_enable"
-        " tlsproxy_client_*",
+        (
+            "smtp_enforce_tls smtp_tls_enforce_peername smtp_tls_fingerprint_* smtp_tls_per_site"
+            " smtp_tls_policy_maps smtp_tls_scert_verifydepth smtp_tls_secure_cert_match"
+            " smtp_tls_security_level smtp_tls_servername smtp_tls_verify_cert_match"
+            " smtp_tls_wrappermode smtp_use_tls smtp_tls_enable_rpk tls_required_enable"
+            " tlsproxy_client_*"
+        ),
     ),
     (
         "verified-next-hop",
@@ -209,22 +228,28 @@ _GROUPS = (
         "accepted-senders",
         "it rewrites addresses",
         "sender",
-        "*canonical_* *_generic_maps local_header_rewrite_clients masquerade_*"
-        " remote_header_rewrite_domain",
+        (
+            "*canonical_* *_generic_maps local_header_rewrite_clients masquerade_*"
+            " remote_header_rewrite_domain"
+        ),
     ),
     (
         "all-or-nothing",
         "a running Postfix and its files would no longer be where they are looked for",
         "",
-        "command_directory config_directory daemon_directory data_directory meta_directory"
-        " process_id_directory queue_directory shlib_directory alternate_config_directories",
+        (
+            "command_directory config_directory daemon_directory data_directory meta_directory"
+            " process_id_directory queue_directory shlib_directory alternate_config_directories"
+        ),
     ),
     (
         "reversible",
         "it belongs to the package, which sets owners and paths by it",
         "",
-        "mail_owner setgid_group mailq_path newaliases_path sendmail_path html_directory"
-        " manpage_directory readme_directory sample_directory",
+        (
+            "mail_owner setgid_group mailq_path newaliases_path sendmail_path html_directory"
+            " manpage_directory readme_directory sample_directory"
+        ),
     ),
     (
         "no-secrets-told",

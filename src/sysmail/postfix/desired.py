@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, List, Optional, Tuple
+from typing import Optional
 
 from sysmail.desired import ManagedFile
 from sysmail.facts.model import Facts
@@ -28,7 +28,7 @@ def desired_files(
     decision: Decision,
     version: str,
     password: Optional[Secret] = None,
-) -> Tuple[Tuple[ManagedFile, ...], Tuple[str, ...]]:
+) -> tuple[tuple[ManagedFile, ...], tuple[str, ...]]:
     """The files that should be there, and those of sysmail's own that should not."""
     tables = maps.tables(policy, facts)
     if decision.next_hop == "hold":
@@ -74,8 +74,8 @@ def skeleton() -> ManagedFile:
 
 
 def catch_for_try(
-    files: Tuple[ManagedFile, ...], sender: str, port: int, keep: Dict[str, str]
-) -> Tuple[ManagedFile, ...]:
+    files: tuple[ManagedFile, ...], sender: str, port: int, keep: dict[str, str]
+) -> tuple[ManagedFile, ...]:
     """The same relay for a try: only mail of ``sender`` leaves, to 127.0.0.1:``port``.
 
     Everything else waits and is neither warned about nor returned, so that it
@@ -101,7 +101,7 @@ def catch_for_try(
     text = "\n# For `sysmail try`; put back when it ends.\n" + "".join(
         f"{name} = {value}".rstrip() + "\n" for name, value in overrides.items()
     )
-    result: List[ManagedFile] = []
+    result: list[ManagedFile] = []
     for file in files:
         data = file.data
         if file.path == MAIN_CF:

@@ -8,7 +8,6 @@ otherwise "simplify" them away.
 from __future__ import annotations
 
 import re
-from typing import Dict, List, Tuple
 
 from sysmail.facts.model import Facts
 from sysmail.policy import Hop, Policy
@@ -16,11 +15,18 @@ from sysmail.postfix.maps import DIRECTORY, accounts_map
 from sysmail.postfix.names import my_hostname
 from sysmail.route import Decision
 
-__all__ = ["SASL_PASSWORDS", "compatibility_level", "main_cf", "parameters", "protocols"]
+__all__ = [
+    "SASL_PASSWORDS",
+    "compatibility_level",
+    "main_cf",
+    "parameters",
+    "protocols",
+    "relayhost",
+]
 
 SASL_PASSWORDS = f"{DIRECTORY}/sasl_password"
 
-Groups = List[Tuple[str, Dict[str, str]]]
+Groups = list[tuple[str, dict[str, str]]]
 
 
 def compatibility_level(version: str) -> str:
@@ -57,18 +63,18 @@ def parameters(policy: Policy, facts: Facts, decision: Decision, version: str) -
     return groups
 
 
-def _version(version: str) -> Dict[str, str]:
+def _version(version: str) -> dict[str, str]:
     return {"compatibility_level": compatibility_level(version)}
 
 
-def _listen(policy: Policy, facts: Facts) -> Dict[str, str]:
+def _listen(policy: Policy, facts: Facts) -> dict[str, str]:
     return {
         "inet_interfaces": "loopback-only",
         "inet_protocols": protocols(policy, facts),
     }
 
 
-def _clients() -> Dict[str, str]:
+def _clients() -> dict[str, str]:
     return {
         "mynetworks": "127.0.0.0/8 [::1]/128",
         "smtpd_client_restrictions": "permit_mynetworks, reject",
@@ -77,7 +83,7 @@ def _clients() -> Dict[str, str]:
     }
 
 
-def _local(policy: Policy) -> Dict[str, str]:
+def _local(policy: Policy) -> dict[str, str]:
     accounts = accounts_map("recipient_account")
     found = {
         # A bare name means this host, whatever the host is called.
@@ -105,7 +111,7 @@ def _local(policy: Policy) -> Dict[str, str]:
     return found
 
 
-def _senders(policy: Policy, facts: Facts) -> Dict[str, str]:
+def _senders(policy: Policy, facts: Facts) -> dict[str, str]:
     return {
         "myhostname": my_hostname(policy, facts),
         "sender_canonical_classes": "envelope_sender, header_sender",
@@ -116,7 +122,7 @@ def _senders(policy: Policy, facts: Facts) -> Dict[str, str]:
     }
 
 
-def _notices(policy: Policy, decision: Decision) -> Dict[str, str]:
+def _notices(policy: Policy, decision: Decision) -> dict[str, str]:
     queue = policy.queue
     # A warning about mail that waits for an admin, or for a person's release, helps nobody.
     warn = 0 if decision.next_hop == "hold" or not policy.admin else queue.warn_after
@@ -142,7 +148,7 @@ def _notices(policy: Policy, decision: Decision) -> Dict[str, str]:
     return found
 
 
-def _next_hop(decision: Decision, facts: Facts) -> Dict[str, str]:
+def _next_hop(decision: Decision, facts: Facts) -> dict[str, str]:
     hop = decision.hop
     if hop is None:
         return {"relayhost": "", "smtp_tls_security_level": "may", "smtp_tls_loglevel": "1"}
@@ -184,7 +190,7 @@ def _system_ca(facts: Facts) -> str:
     return facts.distro.ca_file if facts.distro else "/etc/ssl/certs/ca-certificates.crt"
 
 
-def _limits(policy: Policy) -> Dict[str, str]:
+def _limits(policy: Policy) -> dict[str, str]:
     return {
         "message_size_limit": str(policy.limits.message_size),
         "mailbox_size_limit": "0",

@@ -8,8 +8,6 @@ found there is local. A user who is added tomorrow needs no new apply.
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
-
 from sysmail.facts.model import Facts
 from sysmail.policy import Policy
 from sysmail.postfix.names import (
@@ -38,11 +36,11 @@ def accounts_map(last: str) -> str:
     )
 
 
-def _any_of(names: Tuple[str, ...]) -> str:
+def _any_of(names: tuple[str, ...]) -> str:
     return "(" + "|".join(escape(name) for name in names) + r")\.?"
 
 
-def tables(policy: Policy, facts: Facts) -> Dict[str, str]:
+def tables(policy: Policy, facts: Facts) -> dict[str, str]:
     """The tables by file name. Which of them are used is decided in main_cf."""
     own = own_names(policy, facts)
     hostname = my_hostname(policy, facts)
@@ -73,7 +71,7 @@ def tables(policy: Policy, facts: Facts) -> Dict[str, str]:
     return {name: _HEADER + "\n".join(lines) + "\n" for name, lines in sorted(found.items())}
 
 
-def _senders(policy: Policy, own: Tuple[str, ...], hostname: str) -> List[str]:
+def _senders(policy: Policy, own: tuple[str, ...], hostname: str) -> list[str]:
     """Local senders become user@localhost, so that their bounces reach admin.
 
     The double-bounce address must stay as it is: qmgr(8) knows by it that a
@@ -89,7 +87,7 @@ def _senders(policy: Policy, own: Tuple[str, ...], hostname: str) -> List[str]:
     return lines
 
 
-def _generic(policy: Policy, hostname: str) -> List[str]:
+def _generic(policy: Policy, hostname: str) -> list[str]:
     """What the world sees of local senders. The null sender matches nothing here."""
     if policy.sender:
         return [

@@ -9,15 +9,13 @@ default.
 
 from __future__ import annotations
 
-from typing import Tuple
-
 __all__ = ["master_cf"]
 
 NOTICE_ROOM = 1_000_000
 """Bytes that a notice may be larger than the largest message that is accepted."""
 
 # service, type, private, unprivileged, chroot, wake up, process limit, command
-_SERVICES: Tuple[Tuple[str, ...], ...] = (
+_SERVICES: tuple[tuple[str, ...], ...] = (
     ("smtp", "inet", "n", "-", "n", "-", "-", "smtpd"),
     ("pickup", "unix", "n", "-", "n", "60", "1", "pickup"),
     ("cleanup", "unix", "n", "-", "n", "-", "0", "cleanup"),

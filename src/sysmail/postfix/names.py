@@ -10,12 +10,18 @@ owner's domain must not hijack that domain's mail (promise 3).
 from __future__ import annotations
 
 import re
-from typing import FrozenSet, Tuple
 
 from sysmail.facts.model import Facts
 from sysmail.policy import Policy
 
-__all__ = ["escape", "my_hostname", "own_names", "people_names"]
+__all__ = [
+    "LOOPBACK_DOMAINS",
+    "SYSTEM_NAMES",
+    "escape",
+    "my_hostname",
+    "own_names",
+    "people_names",
+]
 
 _LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 
@@ -38,14 +44,14 @@ def my_hostname(policy: Policy, facts: Facts) -> str:
     return f"{short}.localdomain"
 
 
-def own_names(policy: Policy, facts: Facts) -> Tuple[str, ...]:
+def own_names(policy: Policy, facts: Facts) -> tuple[str, ...]:
     """Every name of this host other than localhost, sorted."""
     names = {my_hostname(policy, facts), facts.fqdn.lower(), facts.nodename.lower().strip(".")}
     valid = {n for n in names if re.match(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", n)}
     return tuple(sorted(valid - set(_LOOPBACK_NAMES)))
 
 
-def people_names(policy: Policy) -> FrozenSet[str]:
+def people_names(policy: Policy) -> frozenset[str]:
     """Domains that the policy shows to belong to people: of admin, sender and the logins."""
     logins = [hop.username for hop in (policy.mailu, policy.smarthost) if hop is not None]
     addresses = [policy.admin, policy.sender, *logins]

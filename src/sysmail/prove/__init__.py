@@ -7,7 +7,7 @@ a verdict. Nothing here changes the host: they get a ``Reader``.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Optional
 
 from sysmail.commands.situation import Situation
 from sysmail.errors import HostError
@@ -29,7 +29,7 @@ from sysmail.report import UNKNOWN, Verdict
 
 __all__ = ["CHECKS", "prove"]
 
-CHECKS: Dict[str, Callable[[Proof], Verdict]] = {
+CHECKS: dict[str, Callable[[Proof], Verdict]] = {
     "loopback-only": loopback_only.check,
     "local-clients": local_clients.check,
     "no-mailboxes": no_mailboxes.check,
@@ -45,10 +45,10 @@ CHECKS: Dict[str, Callable[[Proof], Verdict]] = {
 
 def prove(
     reader: Reader, situation: Situation, next_hop_trouble: Optional[HostError]
-) -> List[Verdict]:
+) -> list[Verdict]:
     """Every check. One that cannot look is unknown, and says why."""
     proof = Proof(reader, situation, next_hop_trouble)
-    verdicts: List[Verdict] = []
+    verdicts: list[Verdict] = []
     for name, check in CHECKS.items():
         try:
             verdicts.append(check(proof))

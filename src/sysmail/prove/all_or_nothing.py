@@ -21,13 +21,15 @@ def check(proof: Proof) -> Verdict:
         return Verdict(
             NAME, FAIL, f"a {cut_off[0].kind} was cut off", "run any sysmail command as root"
         )
-    steps = [step for step in proof.situation.steps]
+    steps = proof.situation.steps
     if ours is None:
         return Verdict(NAME, FAIL, "sysmail was never applied on this host", APPLY)
     if steps:
         what = ", ".join(describe(step).summary for step in steps[:4])
         return Verdict(
-            NAME, FAIL, f"the host is not as the policy asks: {what}",
+            NAME,
+            FAIL,
+            f"the host is not as the policy asks: {what}",
             "see `sysmail plan`, then run `sysmail apply`",
         )
     count = len(proof.situation.desired.files)

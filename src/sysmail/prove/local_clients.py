@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import Optional
 
 from sysmail.errors import HostError
 from sysmail.prove.proof import APPLY, Proof
@@ -27,28 +27,39 @@ def check(proof: Proof) -> Verdict:
         answer = _may_relay(proof, address, "")
         if answer:
             return Verdict(NAME, FAIL, f"a client on {address} is refused: {answer}", APPLY)
-    others = _outside_addresses(proof)
-    tried = 0
+    others = [own for own in _outside_addresses(proof) if _target(own) in listen]
     for own in others[:MOST_ADDRESSES]:
-        target = "::1" if ":" in own else "127.0.0.1"
-        if target not in listen:
-            continue
-        tried += 1
-        if proof.reader.can_connect(own, 25, timeout=1.0):
-            return Verdict(NAME, FAIL, f"{own} port 25 takes connections", APPLY)
-        try:
-            if not _may_relay(proof, target, own):
-                return Verdict(NAME, FAIL, f"a client with the address {own} may relay", APPLY)
-        except HostError as error:
-            if error.code != "port-closed":
-                return Verdict(NAME, UNKNOWN, error.message, error.remedy)
+        broken = _from_outside(proof, own)
+        if broken is not None:
+            return broken
     evidence = f"{' and '.join(listen)} may relay"
-    if tried:
-        evidence += f"; {tried} other {'address' if tried == 1 else 'addresses'} of this host may not"
+    if others:
+        tried = min(len(others), MOST_ADDRESSES)
+        noun = "address" if tried == 1 else "addresses"
+        evidence += f"; {tried} other {noun} of this host may not"
     return Verdict(NAME, PASS, evidence)
 
 
-def _outside_addresses(proof: Proof) -> List[str]:
+def _target(own: str) -> str:
+    return "::1" if ":" in own else "127.0.0.1"
+
+
+def _from_outside(proof: Proof, own: str) -> Optional[Verdict]:
+    """What is wrong with a client that has another address of this host; None if nothing."""
+    if proof.reader.can_connect(own, 25, timeout=1.0):
+        return Verdict(NAME, FAIL, f"{own} port 25 takes connections", APPLY)
+    try:
+        refused = _may_relay(proof, _target(own), own)
+    except HostError as error:
+        if error.code == "port-closed":
+            return None
+        return Verdict(NAME, UNKNOWN, error.message, error.remedy)
+    if refused is None:
+        return Verdict(NAME, FAIL, f"a client with the address {own} may relay", APPLY)
+    return None
+
+
+def _outside_addresses(proof: Proof) -> list[str]:
     return [
         address
         for address in proof.situation.facts.addresses

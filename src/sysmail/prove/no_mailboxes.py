@@ -14,7 +14,9 @@ __all__ = ["check"]
 NAME = "no-mailboxes"
 
 _EMPTY = ("mydestination", "alias_maps", "virtual_mailbox_domains", "virtual_alias_domains")
-_WRITERS = re.compile(rb"^\S+[ \t]+unix[ \t].*[ \t](local|virtual|lmtp|pipe|spawn)([ \t]|$)", re.M)
+_WRITERS = re.compile(
+    rb"^\S+[ \t]+unix[ \t].*[ \t](local|virtual|lmtp|pipe|spawn)([ \t]|$)", re.MULTILINE
+)
 
 
 def check(proof: Proof) -> Verdict:
@@ -28,7 +30,9 @@ def check(proof: Proof) -> Verdict:
     written = _written_mailbox(proof)
     if written:
         return Verdict(
-            NAME, FAIL, f"{written} was written after sysmail took over",
+            NAME,
+            FAIL,
+            f"{written} was written after sysmail took over",
             "find out which program writes mailboxes on this host: it is not this Postfix",
         )
     if proof.waiting is None:
@@ -36,7 +40,9 @@ def check(proof: Proof) -> Verdict:
     stuck = [m for m in proof.waiting if any(NO_ADMIN in r.reason for r in m.recipients)]
     if stuck:
         return Verdict(
-            NAME, FAIL, f"{_messages(len(stuck))} for local users wait: {NO_ADMIN}",
+            NAME,
+            FAIL,
+            f"{_messages(len(stuck))} for local users wait: {NO_ADMIN}",
             "set admin in the policy and run `sysmail apply`; the waiting mail then goes there",
         )
     return _ask(proof)
@@ -82,6 +88,8 @@ def _ask(proof: Proof) -> Verdict:
     if admin and all(taken):
         return Verdict(NAME, PASS, f"nothing delivers locally; mail for root goes to {admin}")
     if not admin and not any(taken):
-        return Verdict(NAME, PASS, "nothing delivers locally; without admin, mail for root is refused")
+        return Verdict(
+            NAME, PASS, "nothing delivers locally; without admin, mail for root is refused"
+        )
     answer = next(r for r, ok in zip(replies, taken) if ok != bool(admin))
     return Verdict(NAME, FAIL, f"mail for root is answered {answer.code} {answer.text}", APPLY)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 from sysmail.apply.checkpoint import HOME
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
@@ -33,13 +31,15 @@ def check(proof: Proof) -> Verdict:
     told = _in_arguments(proof, secret)
     if told:
         return Verdict(
-            NAME, FAIL, f"the password is in the arguments of process {told[0]}",
+            NAME,
+            FAIL,
+            f"the password is in the arguments of process {told[0]}",
             "stop that process, and change the password",
         )
     return Verdict(NAME, PASS, "the password is only in files that root alone can read")
 
 
-def _in_arguments(proof: Proof, secret: bytes) -> List[str]:
+def _in_arguments(proof: Proof, secret: bytes) -> list[str]:
     return [
         pid
         for pid in proof.reader.names("/proc")

@@ -17,11 +17,13 @@ def check(proof: Proof) -> Verdict:
     others = other_mtas(facts)
     if others:
         return Verdict(
-            NAME, FAIL, f"another mail program is installed: {', '.join(others)}",
+            NAME,
+            FAIL,
+            f"another mail program is installed: {', '.join(others)}",
             f"remove {others[0]}, or take sysmail away with `sysmail remove`",
         )
-    if not facts.sendmail or "postfix" not in facts.sendmail and not facts.sendmail.endswith(
-        "/sendmail"
+    if not facts.sendmail or (
+        "postfix" not in facts.sendmail and not facts.sendmail.endswith("/sendmail")
     ):
         seen = facts.sendmail or "nothing"
         return Verdict(NAME, FAIL, f"sendmail is {seen}, not Postfix", APPLY)

@@ -38,7 +38,9 @@ def check(proof: Proof) -> Verdict:
     lost = maillog.losses(proof.reader, facts, proof.parameter("maillog_file"), since)
     if lost is None:
         return Verdict(
-            NAME, UNKNOWN, "there is no mail log that can be read",
+            NAME,
+            UNKNOWN,
+            "there is no mail log that can be read",
             "let syslog or journald collect the log of Postfix",
         )
     if lost:

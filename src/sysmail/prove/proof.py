@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import List, Optional, Set
+from typing import Optional
 
 from sysmail import queue
 from sysmail.commands.situation import Situation
@@ -33,22 +33,20 @@ class Proof:
         return "" if postfix is None else " ".join(postfix[name].split())
 
     @cached_property
-    def waiting(self) -> Optional[List[queue.Message]]:
+    def waiting(self) -> Optional[list[queue.Message]]:
         """The queue; None when it cannot be listed."""
         return queue.waiting(self.reader)
 
     @cached_property
-    def master_sockets(self) -> Set[int]:
+    def master_sockets(self) -> set[int]:
         """The sockets that Postfix's master has open."""
         directory = self.parameter("queue_directory")
         raw = self.reader.read(f"{directory}/pid/master.pid") if directory else None
         pid = (raw or b"").decode("ascii", "replace").strip()
         return self.reader.socket_inodes(int(pid)) if pid.isdigit() else set()
 
-    def postfix_listeners(self) -> List[Listener]:
+    def postfix_listeners(self) -> list[Listener]:
         """What Postfix listens on, all ports."""
         return [
-            found
-            for found in self.situation.facts.listeners
-            if found.inode in self.master_sockets
+            found for found in self.situation.facts.listeners if found.inode in self.master_sockets
         ]
