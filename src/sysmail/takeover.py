@@ -59,7 +59,7 @@ def _postfix(facts: Facts, postfix: PostfixFacts) -> list[str]:
     found += [
         f"Postfix has {name} = {postfix[name]}"
         for name in (*_DOMAINS, *_DELIVERY)
-        if postfix[name] not in _PLAIN[name]
+        if name in postfix.own and postfix[name] not in _PLAIN[name]
     ]
     for name, value, meaning in _SETTINGS:
         if postfix[name] == value:

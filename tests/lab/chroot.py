@@ -15,8 +15,6 @@ _ENVIRONMENT = [
     "DEBIAN_FRONTEND=noninteractive",
     "SYSTEMD_OFFLINE=1",
 ]
-# For apt-get, where a power cut in the middle is nobody's concern: twice as fast.
-UNSAFE_IO = "-oDpkg::Options::=--force-unsafe-io"
 _KEEP_STOPPED = "usr/sbin/policy-rc.d"
 
 # The mounts live in a mount namespace of this one command: whatever happens to it, nothing

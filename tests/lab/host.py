@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .bases import layers
-from .chroot import UNSAFE_IO, chroot, services_kept_stopped
+from .chroot import chroot, services_kept_stopped
 from .container import Container
 from .hostsfile import stock_hosts_file
 from .network import Node
@@ -163,7 +163,7 @@ class Host:
             else:
                 commands = [
                     ["apt-get", "-q", "update"],
-                    ["apt-get", "-qy", UNSAFE_IO, "install", *packages],
+                    ["apt-get", "-qy", "install", *packages],
                 ]
             for command in commands:
                 chroot(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .chroot import UNSAFE_IO, chroot, services_kept_stopped
+from .chroot import chroot, services_kept_stopped
 from .hostsfile import stock_hosts_file
 from .overlay import layered
 
@@ -20,4 +20,4 @@ def build(target: Path, below: list[Path]) -> None:
     with layered(target, below) as (root, _), services_kept_stopped(root):
         (root / "etc/hosts").write_text(stock_hosts_file(NAME))
         chroot(root, ["apt-get", "-q", "update"])
-        chroot(root, ["apt-get", "-qy", UNSAFE_IO, "install", *PACKAGES], hostname=NAME)
+        chroot(root, ["apt-get", "-qy", "install", *PACKAGES], hostname=NAME)

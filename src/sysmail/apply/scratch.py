@@ -57,8 +57,6 @@ def _lay_out(writer: Writer, facts: Facts, desired: Desired, root: str, port: in
         "syslog_name": "postfix-sysmail-scratch",
         "maillog_file": f"{root}/log",
         "maillog_file_prefixes": "/run, /var",
-        # Nothing that is in its queue could leave, and nothing is put into it.
-        "default_transport": "retry:4.3.0 scratch",
     }
     for file in desired.files:
         name = file.path.rpartition("/")[2]

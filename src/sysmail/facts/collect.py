@@ -74,10 +74,12 @@ def collect_postfix(reader: Reader) -> Optional[PostfixFacts]:
     if "mail_version" not in parameters:
         # No usable main.cf: the defaults that are built in still tell the version.
         parameters = parse.parameters(reader.ask(["postconf", "-d"]).out)
+    main_cf = parameters.get("config_directory", "/etc/postfix") + "/main.cf"
     return PostfixFacts(
         version=parameters.get("mail_version", ""),
         parameters=parameters,
         complaint=said.err.strip(),
+        own=frozenset(parse.parameters(_text(reader, main_cf))),
         map_types=parse.map_types(reader.ask(["postconf", "-m"]).out),
     )
 

@@ -24,13 +24,15 @@ class Listener:
 class PostfixFacts:
     """The installed Postfix, as it tells itself.
 
-    ``parameters`` are the effective ones, defaults included; ``complaint`` is
-    what postconf(1) printed on standard error; ``map_types`` from ``postconf -m``.
+    ``parameters`` are the effective ones, defaults included; ``own`` names
+    those that main.cf sets; ``complaint`` is what postconf(1) printed on
+    standard error; ``map_types`` from ``postconf -m``.
     """
 
     version: str
     parameters: Mapping[str, str]
     complaint: str = ""
+    own: frozenset[str] = frozenset()
     map_types: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> str:

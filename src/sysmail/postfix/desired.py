@@ -86,6 +86,9 @@ def catch_for_try(
     catcher = f"inline:{{ {{ {sender} = smtp:[127.0.0.1]:{port} }} }}"
     overrides = {
         "default_transport": "retry:4.3.0 sysmail try is running on this host",
+        # smtpd(8) would answer 450 for a retry transport, and clients without a queue would lose
+        # their mail: it is to be accepted, and to wait.
+        "smtpd_reject_unlisted_recipient": "no",
         "sender_dependent_default_transport_maps": catcher,
         "maximal_queue_lifetime": "100d",
         "bounce_queue_lifetime": "100d",

@@ -1,0 +1,342 @@
+"""A Debian 12 in memory: apt, systemd and Postfix as far as sysmail asks them for something.
+
+What was measured on real hosts is imitated where a test may rely on it: installing Postfix
+starts it, on every interface unless a main.cf is there; purging takes /etc/postfix along.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Optional
+
+from sysmail.host.port import Caught, Completed, SmtpReply, SmtpSession
+from unit.fake_host import FakeHost
+
+__all__ = ["FakeDebian"]
+
+OS_RELEASE = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n'
+PID = 700
+INODES = {"127.0.0.1": 9001, "::1": 9002, "0.0.0.0": 9003, "::": 9004}
+HEX = {
+    "127.0.0.1": "0100007F",
+    "0.0.0.0": "00000000",
+    "::": "0" * 32,
+    "::1": "0" * 24 + "01000000",
+}
+FIB_TRIE = "Local:\n  |-- 127.0.0.1\n     /32 host LOCAL\n  |-- 192.0.2.7\n     /32 host LOCAL\n"
+IF_INET6 = "00000000000000000000000000000001 01 80 10 80       lo\n"
+
+DEFAULTS = {
+    "mail_version": "3.7.11",
+    "config_directory": "/etc/postfix",
+    "queue_directory": "/var/spool/postfix",
+    "inet_interfaces": "all",
+    "inet_protocols": "all",
+    "mydestination": "$myhostname, localhost.$mydomain, localhost",
+    "mydomain": "example.org",
+    "myhostname": "web1.example.org",
+    "notify_classes": "resource, software",
+    "relay_domains": "$mydestination",
+    "virtual_alias_domains": "$virtual_alias_maps",
+    "virtual_mailbox_domains": "$virtual_mailbox_maps",
+    "virtual_transport": "virtual",
+}
+BROUGHT = {"postfix": ("postfix", "ssl-cert"), "msmtp": ("msmtp", "libgsasl18")}
+VERSIONS = {"postfix": "3.7.11-0+deb12u1", "msmtp": "1.8.23-1"}
+POSTFIX_PROGRAMS = ("postconf", "postfix", "postqueue", "postsuper", "postcat", "sendmail")
+POSTFIX_FILES = ("dynamicmaps.cf", "master.cf", "postfix-files")
+
+
+def main_cf_values(text: str) -> dict[str, str]:
+    """The parameters of a main.cf, as postconf(5) describes its format."""
+    joined = re.sub(r"\n[ \t]+", " ", "\n".join(x for x in text.split("\n") if x[:1] != "#"))
+    pairs = (line.partition("=") for line in joined.split("\n") if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+class FakeDebian(FakeHost):
+    """A Debian host; ``postfix=True``: its package is installed, untouched and running."""
+
+    def __init__(self, postfix: bool = False) -> None:
+        super().__init__()
+        self.packages = {"apt": "ii ", "ca-certificates": "ii ", "libsasl2-modules": "ii "}
+        self.running: Optional[dict[str, str]] = None
+        self.enabled = False
+        self.starts = self.scratch_starts = True
+        self.queue: list[dict[str, Any]] = []
+        self.log: list[str] = []
+        self.exposed: list[str] = []
+        self.scratch: dict[str, int] = {}
+        self.put("/etc/os-release", OS_RELEASE)
+        self.put("/etc/hosts", "127.0.0.1 localhost\n192.0.2.7 web1.example.org web1\n")
+        self.put("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")
+        self.put_directory("/run/systemd/system")
+        self.put_directory("/run/sysmail")
+        for path in ("/var/mail", "/var/spool", "/usr/sbin"):
+            self.put_directory(path)
+        self.put("/dev/log", "")
+        self.put("/usr/lib/x86_64-linux-gnu/sasl2/libplain.so.2", "")
+        self.dynamic["/proc/net/tcp"] = lambda: self._sockets("127.0.0.1", "0.0.0.0")
+        self.dynamic["/proc/net/tcp6"] = lambda: self._sockets("::1", "::")
+        self.dynamic["/proc/net/fib_trie"] = FIB_TRIE.encode
+        self.dynamic["/proc/net/if_inet6"] = IF_INET6.encode
+        self.dynamic[f"/proc/{PID}/comm"] = lambda: b"master\n" if self.running else b""
+        for program, handler in self._programs().items():
+            self.programs[program] = handler
+        if postfix:
+            for name in BROUGHT["postfix"]:
+                self.packages[name] = "ii "
+            self._unpack_postfix()
+            self._configure_postfix()
+            self._start()
+
+    def world(self) -> dict[str, Any]:
+        """Everything that a rollback must put back; sysmail's own records apart."""
+        own = "/var/lib/sysmail"
+        return {
+            "files": {k: v for k, v in self.tree().items() if not (k + "/").startswith(own + "/")},
+            "packages": dict(self.packages),
+            "running": self.running,
+            "enabled": self.enabled,
+            "queue": list(self.queue),
+            "scratch": dict(self.scratch),
+        }
+
+    # Programs.
+
+    def _programs(self) -> dict[str, Any]:
+        return {
+            "dpkg-query": self._dpkg_query,
+            "apt-cache": lambda argv, _in: _said(
+                argv, "".join(f"{n}:\n  Candidate: {VERSIONS.get(n, '1')}\n" for n in argv[2:])
+            ),
+            "apt-get": self._apt_get,
+            "systemctl": self._systemctl,
+            "journalctl": self._journalctl,
+            "getent": lambda argv, _in: _said(argv, "", 2),
+        }
+
+    def _dpkg_query(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        lines = [f"{s} {n} {VERSIONS.get(n, '1')}\n" for n, s in sorted(self.packages.items())]
+        return _said(argv, "".join(lines))
+
+    def _apt_get(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        verb = argv[1]
+        options = {i + 1 for i, word in enumerate(argv) if word == "-o"}
+        names = [w for i, w in enumerate(argv) if i > 1 and w[0] != "-" and i not in options]
+        if verb == "install":
+            wanted = [p for name in names for p in BROUGHT.get(name, (name,))]
+            fresh = [p for p in wanted if self.packages.get(p) != "ii "]
+            for name in fresh:
+                self.change("dpkg", "unpack", name)
+                self.packages[name] = "iU "
+                if name == "postfix":
+                    self._unpack_postfix()
+            for name in fresh:
+                self.change("dpkg", "configure", name)
+                self.packages[name] = "ii "
+                if name == "postfix":
+                    self._configure_postfix()
+                    self.change("dpkg", "start", name)
+                    self._start()
+                elif name == "msmtp":
+                    self.programs["msmtp"] = self._sendmail
+        elif verb == "purge":
+            for name in names:
+                self.change("dpkg", "purge", name)
+                self.packages.pop(name, None)
+                if name == "postfix":
+                    self._purge_postfix()
+                elif name == "msmtp":
+                    self.programs.pop("msmtp", None)
+        return _said(argv, "".join(f"Setting up {name} ...\n" for name in names))
+
+    def _unpack_postfix(self) -> None:
+        handlers = {
+            "postconf": self._postconf,
+            "postfix": self._postfix,
+            "postqueue": self._postqueue,
+            "sendmail": self._sendmail,
+        }
+        for name in POSTFIX_PROGRAMS:
+            self.programs[name] = handlers.get(name, lambda argv, _in: _said(argv))
+            self.put(f"/usr/sbin/{name}", "#!", 0o755)
+        self.put_directory("/var/spool/postfix")
+        self.dynamic["/var/spool/postfix/pid/master.pid"] = (
+            lambda: f"{PID}\n".encode() if self.running is not None else b""
+        )
+        for name in POSTFIX_FILES:
+            if f"/etc/postfix/{name}" not in self.entries:
+                self.put(f"/etc/postfix/{name}", f"# the package's {name}\n")
+
+    def _configure_postfix(self) -> None:
+        if "/etc/postfix/main.cf" not in self.entries:
+            self.put("/etc/postfix/main.cf", "inet_interfaces = all\nmyorigin = /etc/mailname\n")
+        for path in ("/etc/aliases", "/etc/mailname"):
+            if path not in self.entries:
+                self.put(path, "postmaster: root\n")
+        self.enabled = True
+
+    def _purge_postfix(self) -> None:
+        self._stop()
+        self.enabled = False
+        for name in POSTFIX_PROGRAMS:
+            self.programs.pop(name, None)
+            self.take(f"/usr/sbin/{name}")
+        self.take("/etc/postfix")
+        self.take("/var/spool/postfix")
+        self.dynamic.pop("/var/spool/postfix/pid/master.pid", None)
+        self.queue.clear()
+
+    # Postfix and its service.
+
+    def _start(self) -> bool:
+        if not self.starts or "/etc/postfix/main.cf" not in self.entries:
+            self.log.append("Nov 22 10:00:00 web1 postfix/master[9]: fatal: bad configuration")
+            self.running = None
+            return False
+        self.running = main_cf_values(self.text("/etc/postfix/main.cf"))
+        self.sockets[PID] = {INODES[address] for address in self._listening()}
+        if {"0.0.0.0", "::"} & set(self._listening()):
+            self.exposed.append(self.changes[-1].what[0] if self.changes else "at first")
+        return True
+
+    def _stop(self) -> None:
+        self.running = None
+        self.sockets.pop(PID, None)
+
+    def _listening(self) -> tuple[str, ...]:
+        if self.running is None:
+            return ()
+        inner = self.running.get("inet_interfaces", "all") == "loopback-only"
+        ipv6 = self.running.get("inet_protocols", "all") == "all"
+        four, six = ("127.0.0.1", "::1") if inner else ("0.0.0.0", "::")
+        return (four, six) if ipv6 else (four,)
+
+    def _sockets(self, *addresses: str) -> bytes:
+        lines = ["  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt"]
+        lines += [
+            f"   0: {HEX[a]}:0019 {HEX[a]}:0000 0A 00000000:00000000 00:00000000 00000000"
+            f"     0        0 {INODES[a]} 1 0000000000000000 100 0 0 10 0"
+            for a in addresses
+            if a in self._listening()
+        ]
+        return ("\n".join(lines) + "\n").encode()
+
+    def _systemctl(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        verb = argv[1]
+        if verb == "show":
+            there = "postfix" in self.packages
+            state = "active" if self.running is not None else "inactive"
+            said = [
+                f"Id={unit}\nLoadState={'loaded' if there else 'not-found'}\nActiveState={state}\n"
+                f"UnitFileState={'enabled' if self.enabled else 'disabled'}\n"
+                for unit in argv[4:]
+            ]
+            return _said(argv, "\n".join(said))
+        if verb in ("enable", "disable"):
+            self.enabled = verb == "enable"
+        elif verb == "stop":
+            self._stop()
+        elif verb in ("start", "restart") or (verb == "reload" and self.running is not None):
+            self._start()
+        return _said(argv)
+
+    def _journalctl(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        pattern = argv[argv.index("-g") + 1] if "-g" in argv else ""
+        found = [line for line in self.log if re.search(pattern, line)]
+        return _said(argv, "".join(line + "\n" for line in found), 0 if found else 1)
+
+    def _postconf(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if "-m" in argv:
+            return _said(argv, "pipemap\nregexp\ntexthash\nunix\n")
+        values = dict(DEFAULTS)
+        if "-d" not in argv:
+            if "/etc/postfix/main.cf" not in self.entries:
+                return _said(argv, "", 1, "postconf: fatal: open /etc/postfix/main.cf\n")
+            values.update(main_cf_values(self.text("/etc/postfix/main.cf")))
+        return _said(argv, "".join(f"{k} = {v}\n" for k, v in sorted(values.items())))
+
+    def _postfix(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if argv[1] == "-c":
+            return self._other_postfix(argv)
+        return _said(argv, "", 0 if self.running is not None else 1)
+
+    def _other_postfix(self, argv: Sequence[str]) -> Completed:
+        """An instance of its own, as in ``postfix -c /run/sysmail/scratch/etc start``."""
+        config, verb = argv[2], argv[3]
+        pid_file = f"{config.rpartition('/')[0]}/spool/pid/master.pid"
+        if verb == "start":
+            port = re.search(r"^([0-9]+) +inet", self.text(f"{config}/master.cf"), re.MULTILINE)
+            if not self.scratch_starts or port is None:
+                return _said(argv, "", 1, "postfix: fatal: bad configuration")
+            self.scratch[config] = int(port.group(1))
+            self.put(pid_file, "701\n", 0o600)
+        elif self.scratch.pop(config, None) is None:
+            return _said(argv, "", 1, "the Postfix mail system is not running")
+        else:
+            self.take(pid_file)
+        return _said(argv)
+
+    def _postqueue(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        lines = "".join(json.dumps(entry) + "\n" for entry in self.queue)
+        return _said(argv, lines if "-j" in argv else "")
+
+    def _sendmail(self, argv: Sequence[str], stdin: Optional[bytes]) -> Completed:
+        self.deliver(argv[argv.index("-f") + 1] if "-f" in argv else "root", stdin or b"")
+        return _said(argv)
+
+    def deliver(self, sender: str, message: bytes) -> bool:
+        """What the running Postfix does with a message: to the catcher if it is for it."""
+        config = (self.running or {}).get("sender_dependent_default_transport_maps", "")
+        for catcher in self.catchers:
+            if catcher.open and f"{sender} = smtp:[127.0.0.1]:{catcher.port}" in config:
+                received = b"Received: by web1 (Postfix)\n\tid 4TRYTRYTRY; now\n"
+                caught = Caught(sender, ("admin@sysmail-try.invalid",), received + message, self.clock)
+                catcher.caught.append(caught)
+                return True
+        return False
+
+    def server(self, address: str, port: int, source: str) -> Optional[Callable[[], SmtpSession]]:
+        """The relay where it listens, else what a test put there."""
+        real = "127.0.0.1" if address == "localhost" else address
+        if port in self.scratch.values() and real in ("127.0.0.1", "::1"):
+            return lambda: _Relay(self, source or real)
+        if port == 25 and {real, "0.0.0.0"} & set(self._listening()):
+            return lambda: _Relay(self, source or real)
+        return super().server(address, port, source)
+
+
+class _Relay:
+    """The running Postfix over SMTP."""
+
+    def __init__(self, host: FakeDebian, client: str) -> None:
+        self._host, self._client = host, client
+        self._sender = ""
+        self.peer, self.tls = f"{client}:25", ""
+        self.greeting = SmtpReply(220, "web1.example.org ESMTP")
+
+    def command(self, line: str) -> SmtpReply:
+        config: Mapping[str, str] = self._host.running or {}
+        if line.startswith("MAIL FROM:"):
+            self._sender = line[len("MAIL FROM:<") : -1]
+        if line.startswith("RCPT TO:"):
+            if not self._client.startswith("127.") and self._client != "::1":
+                return SmtpReply(554, "5.7.1 Client host rejected: Access denied")
+            local = line in ("RCPT TO:<root@localhost>", "RCPT TO:<postmaster>")
+            if local and "refuse" in config.get("smtpd_recipient_restrictions", ""):
+                return SmtpReply(554, "5.1.1 mail for local users has no destination")
+        return SmtpReply(250, "2.1.0 Ok")
+
+    def data(self, message: bytes) -> SmtpReply:
+        self._host.deliver(self._sender, message)
+        return SmtpReply(250, "2.0.0 Ok: queued as 4TRYTRYTRY")
+
+    def close(self) -> None:
+        self._sender = ""
+
+
+def _said(argv: Sequence[str], out: str = "", status: int = 0, err: str = "") -> Completed:
+    return Completed(tuple(argv), status, out, err)

@@ -1,0 +1,147 @@
+"""Makes facts and policies for tests: by hand with changes, or generated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import strategies as st
+
+from sysmail.desired import Desired
+from sysmail.distro import DISTROS
+from sysmail.errors import PolicyError
+from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts
+from sysmail.policy import Policy, Secret, parse
+from sysmail.route import Decision, decide
+from sysmail.want import want
+
+ROWS = {row.name: row for row in DISTROS}
+MAP_TYPES = ("pipemap", "regexp", "texthash", "unix")
+PASSWORD = Secret("correct horse battery staple")
+
+
+def postfix(version: str = "3.7.11", **parameters: str) -> PostfixFacts:
+    """An installed Postfix."""
+    return PostfixFacts(version, {"mail_version": version, **parameters}, map_types=MAP_TYPES)
+
+
+def facts(**changes: Any) -> Facts:
+    """A bare Debian called web1.example.org, with changes."""
+    plain = Facts(
+        os_name="Debian GNU/Linux 12 (bookworm)",
+        distro=ROWS["apt"],
+        systemd=True,
+        nodename="web1",
+        fqdn="web1.example.org",
+        ipv6_loopback=True,
+        addresses=("127.0.0.1", "192.0.2.7", "::1"),
+        listeners=(),
+        packages={},
+        candidates={"postfix": "3.7.11-0+deb12u1"},
+    )
+    return replace(plain, **changes)
+
+
+def facts_of_case(host: Mapping[str, Any]) -> Facts:
+    """The facts that a JSON case names: those of ``Facts``, a distribution and Postfix by name."""
+    changes = dict(host)
+    if "distro" in changes:
+        changes["distro"] = ROWS[changes["distro"]]
+    if "postfix" in changes:
+        changes["postfix"] = postfix(changes["postfix"])
+    if "service" in changes:
+        changes["service"] = ServiceFacts(**changes["service"])
+    if "packages" in changes:
+        changes["packages"] = dict.fromkeys(changes["packages"], "1")
+    listeners = changes.pop("listen", [])
+    changes["listeners"] = tuple(Listener(address, 25, 1) for address in listeners)
+    return facts(**changes)
+
+
+def as_asked(desired: Desired, before: Facts) -> Facts:
+    """The facts of a host on which all of this was done."""
+    return replace(
+        before,
+        packages={**before.packages, **dict.fromkeys(desired.packages, "1")},
+        postfix=before.postfix or postfix(),
+        service=ServiceFacts(exists=True, active=True, enabled=True),
+        master_running=True,
+        listeners=tuple(Listener(address, 25, 1) for address in desired.listen),
+    )
+
+
+def wanted(policy: Policy, about: Facts) -> tuple[Decision, Desired]:
+    """The decision and the desired state, as the commands put them together."""
+    decision = decide(policy, about)
+    login = decision.hop is not None and bool(decision.hop.username)
+    return decision, want(policy, about, decision, PASSWORD if login else None)
+
+
+_LABEL = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
+NAMES = st.lists(_LABEL, min_size=2, max_size=3).map(lambda labels: ".".join([*labels, "example"]))
+ADDRESSES = st.builds(
+    "{}@{}".format, st.text("abcXYZ019.+_-$/{}#=", min_size=1, max_size=12), NAMES
+)
+_HOPS = st.fixed_dictionaries(
+    {"host": NAMES},
+    optional={
+        "tls": st.sampled_from(["implicit", "starttls", "none"]),
+        "username": ADDRESSES,
+        "password_file": st.just("/etc/sysmail/password"),
+        "ca_file": st.just("/etc/ssl/private.pem"),
+    },
+)
+_DATA = st.fixed_dictionaries(
+    {},
+    optional={
+        "admin": ADDRESSES,
+        "hostname": NAMES,
+        "sender": ADDRESSES,
+        "route": st.sampled_from(["auto", "relay", "mailu"]),
+        "next_hop": st.sampled_from(["mailu", "smarthost", "direct", "hold"]),
+        "mailu": _HOPS,
+        "smarthost": _HOPS,
+        "queue": st.fixed_dictionaries(
+            {}, optional={"lifetime": st.sampled_from(["2h", "5d"]), "warn_after": st.just(0)}
+        ),
+        "limits": st.fixed_dictionaries({"message_size": st.sampled_from(["20kB", "1GB"])}),
+        "postfix": st.dictionaries(
+            st.sampled_from(["mail_name", "header_size_limit", "inet_protocols", "hopcount_limit"]),
+            st.sampled_from(["ipv4", "100", "a b  c", "$mail_version"]),
+            max_size=2,
+        ),
+    },
+)
+
+
+def _policy_or_none(data: dict[str, Any]) -> Any:
+    try:
+        return parse(data)
+    except PolicyError:
+        return None
+
+
+POLICIES: st.SearchStrategy[Policy] = _DATA.map(_policy_or_none).filter(lambda p: p is not None)
+
+FACTS = st.builds(
+    facts,
+    distro=st.sampled_from([None, *DISTROS]),
+    systemd=st.booleans(),
+    nodename=st.one_of(NAMES, st.text(min_size=1, max_size=8), st.just("localhost")),
+    fqdn=st.one_of(st.just(""), NAMES),
+    ipv6_loopback=st.booleans(),
+    listeners=st.lists(
+        st.builds(Listener, st.sampled_from(["127.0.0.1", "::1", "0.0.0.0"]), st.just(25), st.just(1))
+    ).map(tuple),
+    packages=st.dictionaries(st.sampled_from(["postfix", "msmtp"]), st.just("1")),
+    candidates=st.dictionaries(
+        st.just("postfix"), st.sampled_from(["3.7.11-0+deb12u1", "2:3.5.25", "3.2.1", "odd"])
+    ),
+    postfix=st.one_of(
+        st.none(), st.sampled_from(["3.3.0", "3.4.23", "3.10.1", "", "4"]).map(postfix)
+    ),
+    service=st.builds(ServiceFacts, st.booleans(), st.booleans(), st.booleans()),
+    master_running=st.booleans(),
+    log_socket=st.booleans(),
+)
