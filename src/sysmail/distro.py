@@ -22,8 +22,9 @@ class Distro:
     every installed package. ``candidate`` prints what would be installed.
     ``starts_on_install`` is true where installing Postfix starts it, so that
     a loopback-only main.cf has to be there first (FACTS.md, Debian's package).
-    ``leftovers`` are files that the packages create outside of the package
-    manager's books and do not take away again.
+    ``repair`` finishes what a cut-off installation left half done, before
+    anything else is possible. ``leftovers`` are files that the packages create
+    outside of the package manager's books and do not take away again.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Distro:
     candidate: tuple[str, ...]
     install: tuple[str, ...]
     uninstall: tuple[str, ...]
+    repair: tuple[str, ...]
     environment: Mapping[str, str]
     postfix: tuple[str, ...]
     sasl: tuple[str, ...]
@@ -88,7 +90,17 @@ APT = Distro(
         "-o",
         "DPkg::Lock::Timeout=60",
     ),
-    uninstall=("apt-get", "purge", "-y", "-q", "-o", "Dpkg::Use-Pty=0"),
+    uninstall=(
+        "apt-get",
+        "purge",
+        "-y",
+        "-q",
+        "-o",
+        "Dpkg::Use-Pty=0",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+    ),
+    repair=("dpkg", "--configure", "-a", "--force-confold"),
     environment={"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"},
     postfix=("postfix",),
     sasl=("libsasl2-modules",),
@@ -110,6 +122,7 @@ PACMAN = Distro(
     candidate=("pacman", "-Si"),
     install=("pacman", "-S", "--needed", "--noconfirm", "--noprogressbar"),
     uninstall=("pacman", "-Rn", "--noconfirm", "--noprogressbar"),
+    repair=(),
     environment={},
     postfix=("postfix",),
     sasl=("cyrus-sasl",),
@@ -131,6 +144,7 @@ DNF = Distro(
     candidate=("dnf", "-q", "info"),
     install=("dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False"),
     uninstall=("dnf", "-y", "-q", "remove", "--noautoremove"),
+    repair=(),
     environment={},
     postfix=("postfix",),
     sasl=("cyrus-sasl-plain",),
@@ -152,6 +166,7 @@ ZYPPER = Distro(
     candidate=("zypper", "--non-interactive", "info"),
     install=("zypper", "--non-interactive", "install", "--no-recommends"),
     uninstall=("zypper", "--non-interactive", "remove"),
+    repair=(),
     environment={},
     postfix=("postfix",),
     sasl=("cyrus-sasl-plain",),
@@ -173,6 +188,7 @@ APK = Distro(
     candidate=("apk", "policy"),
     install=("apk", "add", "--no-progress"),
     uninstall=("apk", "del", "--no-progress"),
+    repair=(),
     environment={},
     postfix=("postfix",),
     sasl=("cyrus-sasl-login",),

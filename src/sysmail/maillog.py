@@ -27,7 +27,8 @@ _STAMP = re.compile(r"([A-Z][a-z]{2}) +(\d+) (\d\d):(\d\d):(\d\d)")
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)")
 _DELIVERY = re.compile(
     r"postfix\S*/(\w+)\[\d+\]: ([0-9A-Za-z]+): to=<([^>]*)>(?:, orig_to=<([^>]*)>)?"
-    r", relay=(\S+?),.* delay=([0-9.]+),.* dsn=([0-9.]+), status=(\w+) \((.*)\)$"
+    r", relay=([^\s,]+),(?: conn_use=\d+,)? delay=(\d+(?:\.\d+)?), delays=[^,]*"
+    r", dsn=(\d\.\d+\.\d+), status=(\w+) \((.*)\)$"
 )
 
 
@@ -127,7 +128,13 @@ def queue_id_of(lines: list[str], message_id: str) -> str:
 
 def losses(reader: Reader, facts: Facts, maillog_file: str, since: float) -> Optional[list[str]]:
     """The lines that say a last notice was discarded; None when no log can be read."""
-    return lines_since(reader, facts, maillog_file, since, LOST)
+    lines = lines_since(reader, facts, maillog_file, since, LOST)
+    if lines is None:
+        return None
+    # bounce(8)'s own line: the words may also stand in some server's answer.
+    return [
+        line for line in lines if re.search(rf"/bounce\[\d+\]: (?:warning: )?\w+: {LOST}$", line)
+    ]
 
 
 def last_fatal(reader: Reader, facts: Facts, maillog_file: str) -> str:

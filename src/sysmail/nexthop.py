@@ -7,6 +7,7 @@ for its name (promise 5). No message is sent.
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from typing import Optional
 
@@ -43,7 +44,7 @@ def check_next_hop(
         _check_size(session, extensions, policy)
         if hop.username:
             _login(session, hop, password, extensions)
-        _check_sender(session, sender)
+        _check_envelope(session, sender, policy.admin or sender)
         return Reached(session.peer, session.greeting.text, session.tls, bool(hop.username))
     finally:
         session.close()
@@ -85,9 +86,12 @@ def _login(
         token = base64.b64encode(b"\0" + user + b"\0" + secret).decode()
         reply = session.command(f"AUTH PLAIN {token}")
     elif "LOGIN" in offered:
-        session.command("AUTH LOGIN")
-        session.command(base64.b64encode(user).decode())
-        reply = session.command(base64.b64encode(secret).decode())
+        # Each answer is looked at: to a server that refused already, the next line is a
+        # command, which it echoes and logs.
+        reply = session.command("AUTH LOGIN")
+        for word in (user, secret):
+            if reply.code == 334:
+                reply = session.command(base64.b64encode(word).decode())
     else:
         raise HostError(
             "no-login-offered",
@@ -104,30 +108,40 @@ def _login(
     )
 
 
-def _check_sender(session: SmtpSession, sender: str) -> None:
-    """MAIL FROM and RCPT TO: many servers answer for the sender only at the recipient."""
+def _check_envelope(session: SmtpSession, sender: str, recipient: str) -> None:
+    """MAIL FROM and RCPT TO, without a message: many answer for the sender at the recipient."""
     reply = session.command(f"MAIL FROM:<{sender}>")
     if reply.code == 250:
-        reply = session.command(f"RCPT TO:<{sender}>")
-    if reply.code >= 500 and "sender" in reply.text.lower():
+        reply = session.command(f"RCPT TO:<{recipient}>")
+    said = f"{reply.code} {reply.text}"
+    # What is refused is told by words and codes (RFC 3463), not by what is in the addresses.
+    words = re.sub(r"<[^>]*>", "", reply.text).lower()
+    if reply.code < 500:
+        session.command("RSET")
+    elif "sender" in words or "not owned" in words:
         raise HostError(
             "sender-not-owned",
-            f"{session.peer} refused the sender {sender}: {reply.code} {reply.text}",
+            f"{session.peer} refused the sender {sender}: {said}",
             "set sender in the policy to an address that the login owns",
         )
-    if reply.code >= 500 and "relay" in reply.text.lower():
+    elif "relay access" in words or "relaying" in words or "relay not" in words:
         raise HostError(
             "no-relaying",
-            f"{session.peer} does not relay for this host: {reply.code} {reply.text}",
+            f"{session.peer} does not relay for this host: {said}",
             "set username and password_file in the policy, or allow this host on that server",
         )
-    if reply.code >= 500 and reply.code != 550:
+    elif re.match(r"5\.1\.\d", words):
+        raise HostError(
+            "admin-refused",
+            f"{session.peer} takes no mail for {recipient}: {said}",
+            "set admin in the policy to an address that receives mail: notices go there",
+        )
+    else:
         raise HostError(
             "next-hop-refuses",
-            f"{session.peer} refused {sender}: {reply.code} {reply.text}",
+            f"{session.peer} refused mail of {sender} for {recipient}: {said}",
             "look at the log of that server",
         )
-    session.command("RSET")
 
 
 def is_temporary(error: SysmailError) -> bool:

@@ -66,7 +66,7 @@ def parse(text: str) -> list[Message]:
                     ),
                 )
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             continue
     return sorted(found, key=lambda message: (message.arrived, message.queue_id))
 

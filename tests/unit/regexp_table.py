@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
+_SUBSTITUTION = re.compile(r"\$(?:\$|[0-9]+|\{[0-9]+\}|\([0-9]+\)|.?)")
 _RULE = re.compile(r"^/((?:[^/\\]|\\.)*)/([imx]*)[ \t]+(.*)$")
 
 
@@ -29,12 +31,17 @@ def lookup(table: str, key: str) -> str:
     for pattern, result in rules(table):
         match = pattern.search(key)
         if match:
-            return re.sub(
-                r"\$(?:\{([0-9]+)\}|([0-9]+))",
-                lambda m, found=match: found.group(int(m.group(1) or m.group(2))) or "",  # type: ignore[misc]
-                result,
-            )
+            return _SUBSTITUTION.sub(partial(_substitute, match), result)
     return ""
+
+
+def _substitute(match: re.Match[str], found: re.Match[str]) -> str:
+    """``$1``, ``${1}`` and ``$(1)``; ``$$`` is a dollar sign, any other is an error to Postfix."""
+    if found.group() == "$$":
+        return "$"
+    number = re.sub(r"[^0-9]", "", found.group())
+    assert number, f"not a substitution of regexp_table(5): {found.group()}"
+    return match.group(int(number)) or ""
 
 
 def find(maps: str, key: str, tables: Mapping[str, str], accounts: Mapping[str, str]) -> str:
@@ -57,6 +64,6 @@ def _one(name: str, key: str, tables: Mapping[str, str], accounts: Mapping[str, 
     kind, _, rest = name.partition(":")
     if kind == "unix":
         assert rest == "passwd.byname"
-        return accounts.get(key, "")
+        return accounts.get(key.lower(), "")  # dict_unix folds the key, as cleanup(8) asks it to
     assert kind == "regexp", f"a table type that this test does not know: {name}"
     return lookup(tables[rest], key)

@@ -89,6 +89,12 @@ class Store:
                 ) from error
         return found
 
+    def is_clean(self) -> bool:
+        """Whether nothing was cut off: every checkpoint is whole and done."""
+        names = self._reader.names(f"{HOME}/checkpoints")
+        found = self.load()
+        return len(found) == len(names) and all(c.state == "done" for c in found)
+
     def in_force(self) -> Optional[Checkpoint]:
         """The checkpoint of the last apply, None where sysmail is not in force."""
         done = [c for c in self.load() if c.state == "done"]
@@ -121,6 +127,12 @@ def remember(writer: Writer, checkpoint: Checkpoint, path: str, after: Optional[
     """Write down what a path is before it changes; the journal is durable on return."""
     state = writer.state(path)
     before: Optional[dict[str, Any]] = None
+    if state is not None and state.kind not in {"file", "link"}:
+        raise HostError(
+            "not-a-file",
+            f"{path} is a {state.kind}, and sysmail has to write a file there",
+            f"move {path} away, then retry",
+        )
     if state is not None:
         before = {"kind": state.kind, "mode": state.mode, "uid": state.uid, "gid": state.gid}
         before.update(_content(writer, checkpoint, state))

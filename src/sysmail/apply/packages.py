@@ -54,6 +54,9 @@ def uninstall(
     if not present:
         return
     done = _call(writer, distro, [*distro.uninstall, *present], say)
+    if done.status != 0 and distro.repair:
+        _call(writer, distro, distro.repair, say)
+        done = _call(writer, distro, [*distro.uninstall, *present], say)
     if done.status != 0:
         raise _failure("packages-not-removed", f"remove {', '.join(present)}", distro, done)
 

@@ -16,16 +16,17 @@ from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 from sysmail.postfix.maps import DIRECTORY
 
-__all__ = ["try_candidate"]
+__all__ = ["take_away", "try_candidate"]
 
 RECIPIENT = "probe@sysmail-probe.invalid"
+ROOT = "/run/sysmail/scratch"
 _PARAMETER = re.compile(r"^([A-Za-z0-9_]+) =.*\n", re.MULTILINE)
 
 
 def try_candidate(writer: Writer, facts: Facts, desired: Desired) -> None:
     """StepError with Postfix's own words when the candidate does not work; it leaves nothing."""
-    root = "/run/sysmail/scratch"
-    _take_away(writer, root)
+    root = ROOT
+    take_away(writer)
     try:
         port = writer.free_port()
         config = _lay_out(writer, facts, desired, root, port)
@@ -34,11 +35,12 @@ def try_candidate(writer: Writer, facts: Facts, desired: Desired) -> None:
         _speak(writer, port, root, ipv6="::1" in desired.listen)
     finally:
         writer.run(["postfix", "-c", f"{root}/etc", "stop"])
-        _take_away(writer, root)
+        take_away(writer)
 
 
-def _take_away(writer: Writer, root: str) -> None:
-    """Also what an earlier, cut-off trial left running."""
+def take_away(writer: Writer) -> None:
+    """Remove the scratch instance, also what a cut-off trial left running."""
+    root = ROOT
     pid = (writer.read(f"{root}/spool/pid/master.pid") or b"").strip()
     if pid:
         writer.run(["postfix", "-c", f"{root}/etc", "abort"])

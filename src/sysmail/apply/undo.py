@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from sysmail import queue
 from sysmail.apply import packages, service
 from sysmail.apply.checkpoint import HOME, Checkpoint, Store, digest, save
+from sysmail.apply.scratch import take_away
 from sysmail.errors import HostError, RefusedError
 from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
@@ -19,6 +20,8 @@ _TEMPORARY = ".sysmail-new"
 
 def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
     """Undo what was cut off; a sentence for each transaction that was. The lock must be held."""
+    take_away(writer)  # a trial of a candidate that was cut off
+    _tidy(writer)
     told: list[str] = []
     for checkpoint in reversed(Store(writer).load()):
         if checkpoint.state == "done":
@@ -46,18 +49,19 @@ def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -
     return ""
 
 
-def check_undo(writer: Writer, checkpoint: Checkpoint, *, force: bool) -> None:
-    """RefusedError when undoing would overwrite somebody's edit, or throw away mail."""
-    newest = {entry["path"]: entry for entry in checkpoint.files}
-    if not force:
-        for path, entry in newest.items():
-            if not _is_ours(writer.state(path), entry):
-                raise RefusedError(
-                    "edited-since",
-                    f"{path} was changed by somebody after sysmail wrote it",
-                    "see it with `sysmail plan`; --force puts the former file back all the same",
-                )
-    if "postfix" in _brought(checkpoint, collect(writer)):
+def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) -> None:
+    """RefusedError when undoing these would overwrite somebody's edit, or throw away mail."""
+    # A path that several wrote is as the newest left it.
+    newest = {entry["path"]: entry for c in checkpoints for entry in c.files}
+    for path, entry in newest.items():
+        if not force and not _is_ours(writer.state(path), entry):
+            raise RefusedError(
+                "edited-since",
+                f"{path} was changed by somebody after sysmail wrote it",
+                "see it with `sysmail plan`; --force puts the former file back all the same",
+            )
+    facts = collect(writer)
+    if any("postfix" in _brought(checkpoint, facts) for checkpoint in checkpoints):
         waiting = queue.waiting(writer)
         if waiting:
             raise RefusedError(
@@ -70,9 +74,12 @@ def check_undo(writer: Writer, checkpoint: Checkpoint, *, force: bool) -> None:
 def undo(
     writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], *, force: bool
 ) -> None:
-    """Undo a checkpoint; can be cut off and called again at any moment."""
-    # An empty journal: nothing was changed yet.
-    check_undo(writer, checkpoint, force=force)
+    """Undo a checkpoint; can be cut off and called again at any moment.
+
+    What cannot be put back does not keep the rest from being put back; it is
+    told at the end, and the checkpoint stays.
+    """
+    check_undo(writer, [checkpoint], force=force)
     facts = collect(writer)
     if checkpoint.packages_removing is None:
         checkpoint.packages_removing = _brought(checkpoint, facts)
@@ -80,17 +87,42 @@ def undo(
     save(writer, checkpoint)
     brought = checkpoint.packages_removing
     _remove_packages(writer, facts, checkpoint, brought, say)
-    for entry in reversed(checkpoint.files):
-        # What a package put there that is gone again was not there before.
-        gone = bool(brought) and entry["path"] in checkpoint.absent_before
-        _restore(writer, checkpoint, {**entry, "before": None} if gone else entry)
+    _restore_files(writer, checkpoint, removed=bool(brought))
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
     facts = collect(writer)
     if facts.postfix is not None:
         _restore_service(writer, facts, checkpoint)
-    writer.rmtree(checkpoint.directory)
-    for path in (f"{HOME}/checkpoints", HOME):
+    _forget(writer, checkpoint)
+
+
+def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool) -> None:
+    """Put every file back; ``removed``: packages that this transaction brought are gone again."""
+    first: Optional[HostError] = None
+    for entry in reversed(checkpoint.files):
+        # What a package put there that is gone again was not there before.
+        gone = removed and entry["path"] in checkpoint.absent_before
+        try:
+            _restore(writer, checkpoint, {**entry, "before": None} if gone else entry)
+        except HostError as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def _forget(writer: Writer, checkpoint: Checkpoint) -> None:
+    """Remove a checkpoint: its journal first, so that a half-removed one is none."""
+    writer.remove(f"{checkpoint.directory}/journal.json")
+    _tidy(writer)
+
+
+def _tidy(writer: Writer) -> None:
+    """Remove what has no journal (begun or removed, and cut off), and empty directories."""
+    parent = f"{HOME}/checkpoints"
+    for name in writer.names(parent):
+        if writer.state(f"{parent}/{name}/journal.json", content=False) is None:
+            writer.rmtree(f"{parent}/{name}")
+    for path in (parent, HOME):
         writer.rmdir(path)  # empty after the last one: nothing of sysmail is left
 
 

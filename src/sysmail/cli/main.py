@@ -108,7 +108,7 @@ def _recover(host: Any, say: Callable[[str], None], locked: bool) -> list[str]:
     from sysmail.apply import Store, recover
     from sysmail.errors import RefusedError
 
-    if all(checkpoint.state == "done" for checkpoint in Store(host).load()):
+    if Store(host).is_clean():
         return []
     if locked:
         return recover(host, say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Callable
 
 from sysmail.report import FAIL, PASS, Report
@@ -20,6 +21,7 @@ def as_json(report: Report) -> str:
 
 def as_text(report: Report, *, colour: bool) -> str:
     """The report for a person to read."""
+    report = _clean(report)
 
     def paint(text: str, name: str) -> str:
         return f"\033[{_COLOURS[name]}m{text}\033[0m" if colour else text
@@ -37,12 +39,25 @@ def as_text(report: Report, *, colour: bool) -> str:
         lines.append(f"       {problem.remedy}")
     lines += [paint(note, "dim") for note in report.notes]
     lines.append(paint(_closing(report), "green" if report.exit_code in (0, 2) else "red"))
-    return "\n".join(_printable(line) for line in lines)
+    return "\n".join(lines)
 
 
-def _printable(line: str) -> str:
+def _printable(text: str) -> str:
     """Without control characters that came from outside (a server's answer, a file)."""
-    return "".join(c if c.isprintable() or c in "\033\n\t" else "?" for c in line)
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text.replace("\t", "    "))
+
+
+def _clean(value: Any) -> Any:
+    """A report, or a part of one, with every text in it fit for a terminal."""
+    if isinstance(value, str):
+        return _printable(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_clean(item) for item in value)
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _clean(getattr(value, f.name)) for f in fields(value)})
+    return value
 
 
 def _steps(report: Report, paint: Paint) -> list[str]:

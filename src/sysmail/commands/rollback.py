@@ -23,8 +23,7 @@ def rollback(writer: Writer, say: Callable[[str], None], *, force: bool) -> Repo
 def remove(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report:
     """Undo every apply, the last one first: the host as sysmail found it."""
     checkpoints = _checkpoints(writer)
-    for checkpoint in checkpoints:
-        check_undo(writer, checkpoint, force=force)
+    check_undo(writer, checkpoints, force=force)
     for checkpoint in reversed(checkpoints):
         undo(writer, checkpoint, say, force=force)
     return _report("remove", "removed", checkpoints[::-1])

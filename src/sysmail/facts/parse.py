@@ -44,8 +44,9 @@ def packages(text: str, manager: str) -> dict[str, str]:
     for line in text.splitlines():
         words = line.split()
         if manager == "apt":
-            # "ii  postfix 3.7.11": desired action, status; a second i means installed.
-            if len(words) >= 3 and len(words[0]) >= 2 and words[0][1] == "i":
+            # "ii  postfix 3.7.11": desired action, then status. Half installed, unpacked and
+            # waiting for triggers (H U F W t) is on the disk as well; n and c are not.
+            if len(words) >= 3 and words[0][1:2] in set("iHUFWt"):
                 found[words[1]] = words[2]
         elif manager == "apk":
             match = re.match(r"(\S+?)-(\d\S*)", words[0] if words else "")
@@ -95,7 +96,9 @@ def _address(text: str) -> str:
     """An address of /proc/net/tcp: 32-bit words in the byte order of the machine."""
     words = [text[i : i + 8] for i in range(0, len(text), 8)]
     raw = b"".join(bytes.fromhex(word)[::-1] for word in words)
-    return str(ipaddress.ip_address(raw))
+    found = ipaddress.ip_address(raw)
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(mapped or found)
 
 
 def sockets(text: str) -> list[Listener]:

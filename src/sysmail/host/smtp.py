@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from typing import Optional
 
@@ -90,6 +91,8 @@ class Session:
             raise _certificate_error(
                 self.peer, self._name, error.verify_code, str(error)
             ) from error
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            raise self._lost(error) from error  # a server that restarts does this
         except ssl.SSLError as error:
             raise HostError(
                 "not-tls",
@@ -97,11 +100,7 @@ class Session:
                 "check port and tls in the policy: 465 is implicit, 587 is starttls",
             ) from error
         except OSError as error:
-            raise HostError(
-                "not-tls",
-                f"{self.peer} ended the connection during the TLS handshake: {error}",
-                "check port and tls in the policy: 465 is implicit, 587 is starttls",
-            ) from error
+            raise self._lost(error) from error
         version = getattr(self._socket, "version", lambda: "")()
         self.tls = version or ""
 
@@ -139,7 +138,7 @@ class Session:
         while True:
             raw = self._line()
             text = raw.decode("utf-8", "replace")
-            if len(text) < 3 or not text[:3].isdigit():
+            if not re.match(r"[0-9]{3}", text):
                 raise HostError(
                     "not-smtp",
                     f"{self.peer} does not speak SMTP: it said {text[:60]!r}",

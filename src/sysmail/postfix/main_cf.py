@@ -12,7 +12,7 @@ import re
 from sysmail.facts.model import Facts
 from sysmail.policy import Hop, Policy
 from sysmail.postfix.maps import DIRECTORY, accounts_map
-from sysmail.postfix.names import my_hostname
+from sysmail.postfix.names import literal, my_hostname
 from sysmail.route import Decision
 
 __all__ = [
@@ -126,7 +126,7 @@ def _notices(policy: Policy, decision: Decision) -> dict[str, str]:
     queue = policy.queue
     # A warning about mail that waits for an admin, or for a person's release, helps nobody.
     warn = 0 if decision.next_hop == "hold" or not policy.admin else queue.warn_after
-    recipient = policy.admin or "postmaster"
+    recipient = literal(policy.admin) or "postmaster"
     found = {
         "notify_classes": "resource, software, bounce, 2bounce, delay, data",
         "bounce_notice_recipient": recipient,

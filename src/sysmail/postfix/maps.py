@@ -14,6 +14,7 @@ from sysmail.postfix.names import (
     LOOPBACK_DOMAINS,
     SYSTEM_NAMES,
     escape,
+    literal,
     my_hostname,
     own_names,
     people_names,
@@ -47,6 +48,7 @@ def tables(policy: Policy, facts: Facts) -> dict[str, str]:
     system = "(" + "|".join(escape(name) for name in SYSTEM_NAMES) + ")"
     at_own = _any_of(own)
     local = [rf"/^.*@{LOOPBACK_DOMAINS}$/", rf"/^{system}(\+[^@]*)?@{at_own}$/"]
+    admin = literal(policy.admin)
     found = {
         # Own names: user, or user+extension, to the bare account name.
         "local_part": [rf"/^([^@+]+)(\+[^@]*)?@{at_own}$/ $1"],
@@ -56,8 +58,8 @@ def tables(policy: Policy, facts: Facts) -> dict[str, str]:
         "wait": [rf"/^.*@{LOOPBACK_DOMAINS}$/ retry:4.3.0 {NO_ADMIN}"],
     }
     if policy.admin:
-        found["recipient"] = [f"{pattern} {policy.admin}" for pattern in local]
-        found["recipient_account"] = [f"/./ {policy.admin}"]
+        found["recipient"] = [f"{pattern} {admin}" for pattern in local]
+        found["recipient_account"] = [f"/./ {admin}"]
     else:
         found["recipient"] = [f"{local[1]} $1@localhost"]
         found["recipient_account"] = [r"/^([^:]+):/ $1@localhost"]
@@ -91,8 +93,8 @@ def _generic(policy: Policy, hostname: str) -> list[str]:
     """What the world sees of local senders. The null sender matches nothing here."""
     if policy.sender:
         return [
-            rf"/^double-bounce@{escape(hostname)}$/ {policy.sender}",
-            rf"/^.+@localhost$/ {policy.sender}",
+            rf"/^double-bounce@{escape(hostname)}$/ {literal(policy.sender)}",
+            rf"/^.+@localhost$/ {literal(policy.sender)}",
         ]
     return [rf"/^(.+)@localhost$/ $1@{hostname}"]
 

@@ -18,6 +18,7 @@ __all__ = [
     "LOOPBACK_DOMAINS",
     "SYSTEM_NAMES",
     "escape",
+    "literal",
     "my_hostname",
     "own_names",
     "people_names",
@@ -56,6 +57,11 @@ def people_names(policy: Policy) -> frozenset[str]:
     logins = [hop.username for hop in (policy.mailu, policy.smarthost) if hop is not None]
     addresses = [policy.admin, policy.sender, *logins]
     return frozenset(a.rpartition("@")[2].lower() for a in addresses if "@" in a)
+
+
+def literal(text: str) -> str:
+    """Text as it is where ``$`` begins a substitution: in main.cf and at the right of a table."""
+    return text.replace("$", "$$")
 
 
 def escape(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from sysmail import maillog
+from sysmail.postfix.names import literal
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 
@@ -64,6 +65,6 @@ def _wrong_configuration(proof: Proof) -> Optional[str]:
         return f"Postfix tells nobody about: {', '.join(sorted(_CLASSES - classes))}"
     admin = proof.situation.policy.admin
     for name in _RECIPIENTS:
-        if admin and proof.parameter(name) != admin:
+        if admin and proof.parameter(name) != literal(admin):
             return f"{name} is {proof.parameter(name)}, not {admin}"
     return None

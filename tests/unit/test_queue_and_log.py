@@ -1,0 +1,143 @@
+"""What waits and what happened: the queue and the log of Postfix."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sysmail import maillog, queue
+from sysmail.facts.model import Facts
+from unit.cases import cases, text
+from unit.fake_debian import FakeDebian
+from unit.fake_host import FakeHost
+from unit.make import facts
+
+
+@pytest.mark.parametrize(("_folder", "case"), cases("queue"))
+def test_queue_cases(_folder: str, case: dict[str, Any]) -> None:
+    """The output of postqueue gives these messages, oldest first, and these reasons."""
+    messages = queue.parse(text(case["input"]))
+    assert [message.as_data() for message in messages] == case["messages"]
+    assert [list(row) for row in queue.by_reason(messages)] == case["reasons"]
+
+
+def test_queue_that_cannot_be_listed_is_not_an_empty_one() -> None:
+    """Where postqueue fails or is not there, nobody is told that the queue is empty."""
+    host = FakeHost()
+    assert queue.waiting(host) is None
+    host.answer("postqueue", "", 69, "postqueue: fatal: Queue report unavailable")
+    assert queue.waiting(host) is None
+    host.answer("postqueue")
+    assert queue.waiting(host) == []
+
+
+@pytest.mark.parametrize("collected", ["journal", "file", "syslog"])
+@pytest.mark.parametrize(("_folder", "case"), cases("maillog"))
+def test_maillog_cases(_folder: str, case: dict[str, Any], collected: str) -> None:
+    """Lines of the log say the same, whoever collects them."""
+    host, about, log_file = _logging_host(collected, case["input"])
+    lines = maillog.lines_since(host, about, log_file, 0)
+    assert lines == case["input"]
+    assert [asdict(found) for found in maillog.deliveries(lines)] == case["deliveries"]
+    assert maillog.queue_id_of(lines, case["message_id"]) == case["queue_id"]
+    lost = maillog.losses(host, about, log_file, 0)
+    assert lost is not None
+    assert len(lost) == case["lost"]
+    now = _moment("Nov 22 10:50:30") if case["fatal"] else _moment("Nov 22 12:00:00")
+    host.clock = now
+    assert maillog.last_fatal(host, about, log_file) == case["fatal"]
+
+
+def _moment(stamp: str) -> float:
+    return time.mktime(time.strptime(f"2025 {stamp}", "%Y %b %d %H:%M:%S"))
+
+
+def _logging_host(collected: str, lines: list[str]) -> tuple[FakeHost, Facts, str]:
+    if collected == "journal":
+        host = FakeDebian(postfix=True)
+        host.log = lines
+        return host, facts(systemd=True), ""
+    plain = FakeHost()
+    plain.clock = _moment("Nov 22 12:00:00")
+    path = "/var/log/postfix.log" if collected == "file" else "/var/log/mail.log"
+    plain.put(path, text(lines))
+    return plain, facts(systemd=False), path if collected == "file" else ""
+
+
+def test_deliveries_of_one_message_only() -> None:
+    """Asked for one queue id, a message whose text holds that id is not taken for it."""
+    line = (
+        "Nov 22 10:31:06 web1 postfix/smtp[1]: {0}: to=<{1}@x.example>, relay=mx:25, delay=1,"
+        " delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)"
+    )
+    lines = [line.format("4AAAAAAAAA", "4BBBBBBBBB"), line.format("4BBBBBBBBB", "b")]
+    assert [d.queue_id for d in maillog.deliveries(lines, "4BBBBBBBBB")] == ["4BBBBBBBBB"]
+    assert len(maillog.deliveries(lines)) == 2
+
+
+def test_lines_before_the_moment_are_left_out() -> None:
+    """In a file only the lines from the moment on count, and only those with the text."""
+    host = FakeHost()
+    host.clock = _moment("Nov 22 12:00:00")
+    lines = [
+        "Nov 22 10:00:00 web1 postfix/a[1]: old word",
+        "Nov 22 11:00:00 web1 postfix/a[1]: new word",
+        "Nov 22 11:30:00 web1 postfix/a[1]: new y",
+        "2025-11-22T11:40:00.1+00:00 web1 postfix/a[1]: iso word",
+        "2025-11-22T09:40:00.1+00:00 web1 postfix/a[1]: iso old word",
+    ]
+    host.put("/var/log/maillog", text(lines))
+    since = _moment("Nov 22 11:00:00")
+    found = maillog.lines_since(host, facts(systemd=False), "", since, "word")
+    assert found == [lines[1], lines[3]]
+
+
+def test_a_line_of_december_is_of_last_year_in_january() -> None:
+    """syslog writes no year: a line that would be in the future is from last year."""
+    host = FakeHost()
+    host.clock = time.mktime((2026, 1, 2, 12, 0, 0, 0, 0, -1))
+    host.put("/var/log/mail.log", "Dec 31 10:00:00 web1 x\nJan  2 10:00:00 web1 y\n")
+    since = time.mktime((2026, 1, 1, 0, 0, 0, 0, 0, -1))
+    found = maillog.lines_since(host, facts(systemd=False), "", since)
+    assert found == ["Jan  2 10:00:00 web1 y"]
+
+
+def test_without_any_log_nothing_is_claimed() -> None:
+    """Where no log can be read the answer is that, and not that nothing happened."""
+    host = FakeHost()
+    assert maillog.lines_since(host, facts(systemd=False), "", 0) is None
+    assert maillog.losses(host, facts(systemd=False), "", 0) is None
+    host.answer("journalctl", "", 1, "No journal files were opened due to permissions")
+    assert maillog.losses(host, facts(systemd=True), "", 0) is None
+
+
+def test_journal_without_a_match_is_an_empty_answer() -> None:
+    """journalctl -g ends with 1 where nothing matches; that is no failure."""
+    host = FakeHost()
+    host.answer("journalctl", "", 1)
+    assert maillog.losses(host, facts(systemd=True), "", 0) == []
+
+
+def test_journal_is_asked_for_every_unit_of_postfix() -> None:
+    """The journal is asked by unit, from a moment on, and with the text to look for."""
+    host = FakeHost()
+    host.answer("journalctl")
+    maillog.lines_since(host, facts(systemd=True), "", 1700000000.9, "status=")
+    asked = host.asked[-1].what
+    assert asked[asked.index("-u") + 1] == "postfix*"
+    assert asked[asked.index("--since") + 1] == "@1700000000"
+    assert re.search(asked[asked.index("-g") + 1], "x status=sent")
+
+
+@given(line=st.text(), stamp=st.from_regex(r"([A-Z][a-z]{2} +\d+|\d{4}-\d\d-\d\d)[T ]\d\d:\d\d:\d\d"))
+def test_any_line_has_a_time(line: str, stamp: str) -> None:
+    """No line of a log file makes reading it fail, whatever its date."""
+    host = FakeHost()
+    host.put("/var/log/mail.log", f"{stamp} {line}")
+    assert maillog.lines_since(host, facts(systemd=False), "", 0) is not None
