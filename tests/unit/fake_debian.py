@@ -83,6 +83,7 @@ class FakeDebian(FakeHost):
         self.dynamic["/proc/net/fib_trie"] = FIB_TRIE.encode
         self.dynamic["/proc/net/if_inet6"] = IF_INET6.encode
         self.dynamic[f"/proc/{PID}/comm"] = lambda: b"master\n" if self.running else b""
+        self.dynamic["/proc/701/comm"] = lambda: b"master\n" if self.scratch else b""
         for program, handler in self._programs().items():
             self.programs[program] = handler
         if postfix:
@@ -91,6 +92,22 @@ class FakeDebian(FakeHost):
             self._unpack_postfix()
             self._configure_postfix()
             self._start()
+
+    def clone(self) -> FakeDebian:
+        """Another host that is in the same state, nothing recorded yet."""
+        other = FakeDebian()
+        if "postconf" in self.programs:
+            other._unpack_postfix()
+        if "msmtp" in self.programs:
+            other.programs["msmtp"] = other._sendmail
+        other.entries = dict(self.entries)
+        other.packages = dict(self.packages)
+        other.running = None if self.running is None else dict(self.running)
+        other.enabled, other.clock = self.enabled, self.clock
+        other.sockets = {pid: set(inodes) for pid, inodes in self.sockets.items()}
+        other.servers = dict(self.servers)
+        other.queue, other.log = list(self.queue), list(self.log)
+        return other
 
     def world(self) -> dict[str, Any]:
         """Everything that a rollback must put back; sysmail's own records apart."""

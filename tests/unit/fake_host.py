@@ -251,12 +251,14 @@ class FakeHost:
 
     def _real(self, path: str) -> str:
         for _ in range(20):
-            for name, state in self.entries.items():
-                if state.kind == "link" and (path == name or path.startswith(name + "/")):
-                    path = state.target + path[len(name) :]
+            parts = path.split("/")
+            for end in range(2, len(parts) + 1):
+                state = self.entries.get("/".join(parts[:end]))
+                if state is not None and state.kind == "link":
+                    path = "/".join([state.target, *parts[end:]])
                     break
             else:
-                break
+                return path
         return path
 
     def which(self, program: str) -> Optional[str]:

@@ -34,17 +34,16 @@ def try_candidate(writer: Writer, facts: Facts, desired: Desired) -> None:
         _start(writer, config, root)
         _speak(writer, port, root, ipv6="::1" in desired.listen)
     finally:
-        writer.run(["postfix", "-c", f"{root}/etc", "stop"])
         take_away(writer)
 
 
 def take_away(writer: Writer) -> None:
-    """Remove the scratch instance, also what a cut-off trial left running."""
-    root = ROOT
-    pid = (writer.read(f"{root}/spool/pid/master.pid") or b"").strip()
-    if pid:
-        writer.run(["postfix", "-c", f"{root}/etc", "abort"])
-    writer.rmtree(root)
+    """Stop and remove the scratch instance, also what a cut-off trial left running."""
+    for word in ("stop", "abort"):
+        pid = (writer.read(f"{ROOT}/spool/pid/master.pid") or b"").decode("ascii", "replace")
+        if writer.read(f"/proc/{pid.strip() or 0}/comm") == b"master\n":
+            writer.run(["postfix", "-c", f"{ROOT}/etc", word])
+    writer.rmtree(ROOT)
 
 
 def _lay_out(writer: Writer, facts: Facts, desired: Desired, root: str, port: int) -> str:

@@ -32,6 +32,17 @@ def _environment(extra: Optional[Mapping[str, str]]) -> dict[str, str]:
     return env
 
 
+def _let_cool(descriptor: int) -> None:
+    """Date a file 3 seconds back.
+
+    Every Postfix program that reads a main.cf younger than 2 seconds pauses
+    until it is older, in case it is being written in place (dict_load_file_xt
+    of Postfix; measured: 1.5 s at each start). Ours appears whole, by rename.
+    """
+    then = time.time() - 3
+    os.utime(descriptor, (then, then))
+
+
 def _sync_directory(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -294,6 +305,7 @@ class Machine:
                         view = view[os.write(descriptor, view) :]
                     os.fchown(descriptor, uid, gid)
                     os.fchmod(descriptor, mode)
+                    _let_cool(descriptor)
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
