@@ -58,9 +58,13 @@ class RemoveFile:
 
 @dataclass(frozen=True)
 class Service:
-    """Act on the Postfix service: ``enable``, ``restart`` or ``reload``."""
+    """``enable`` the Postfix service, or ``restart`` or ``reload`` it until it greets.
+
+    ``listen``: the addresses where it must greet on port 25.
+    """
 
     action: str
+    listen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,9 +122,10 @@ def _service(desired: Desired, facts: Facts, changes: list[Step]) -> list[Step]:
     if facts.systemd and not facts.service.enabled:
         steps.append(Service("enable"))
     if facts.postfix is None or not facts.master_running or _listens_elsewhere(desired, facts):
-        steps.append(Service("restart"))
+        steps.append(Service("restart", desired.listen))
     elif changes:
-        steps.append(Service("restart" if _needs_restart(changes) else "reload"))
+        action = "restart" if _needs_restart(changes) else "reload"
+        steps.append(Service(action, desired.listen))
     return steps
 
 

@@ -53,7 +53,7 @@ def test_spellings_of_relaying_are_no_way_in(relay: Host) -> None:
     ],
 )
 def test_broken_on_purpose(fresh_host: FreshHost, break_it: str) -> None:
-    """prove finds a client that may not and should, one that may and should not, and a dead smtpd."""
+    """prove finds who may not and should, who may and should not, and a dead smtpd."""
     host = fresh_host(packages=["postfix", "msmtp"])
     apply(host, "--admin", "ops@example.org")
     if "10.0.0.0" in break_it:

@@ -12,7 +12,7 @@ from lab import FreshHost, Lab
 def test_never_open_while_installing_applying_and_removing(
     lab: Lab, fresh_host: FreshHost, base: str
 ) -> None:
-    """A second host that knocks all the time never gets in, from before apply until after remove."""
+    """A second host that knocks all the time never gets in, from before apply to after remove."""
     host = fresh_host(base)
     knocker = lab.knock(host)
     knocker.start()

@@ -12,7 +12,7 @@ from lab import FreshHost, Host, Lab
 PASSWORD = "/etc/sysmail/password"
 
 
-def _smarthost(
+def _smarthost(  # noqa: PLR0913 - what differs is named
     lab: Lab, host: Host, *, port: int = 465, tls: str = "implicit", login: bool = True,
     password: str = "", extra: str = "", ca: bool = True,
 ) -> None:  # fmt: skip
@@ -48,7 +48,7 @@ def _smarthost(
 def test_smarthost(
     lab: Lab, fresh_host: FreshHost, base: str, port: int, tls: str, login: bool
 ) -> None:
-    """Mail leaves through the smarthost, with and without TLS and login, from every local sender."""
+    """Mail of every local sender leaves, with and without TLS and login."""
     lab.mx.clear()
     host = fresh_host(base, packages=["postfix", "msmtp"])
     _smarthost(lab, host, port=port, tls=tls, login=login)
@@ -84,7 +84,7 @@ def test_smarthost(
 def test_found_before_anything_changes(
     lab: Lab, fresh_host: FreshHost, break_it: str, code: str
 ) -> None:
-    """A smarthost that cannot be used is found at apply, with its own code, and nothing is touched."""
+    """A smarthost that cannot be used is found at apply, by its own code; nothing is touched."""
     host = fresh_host(packages=["postfix", "msmtp"])
     lab.smarthost.strict(on=True)
     _smarthost(lab, host, password="wrong" if break_it == "password" else "", ca=break_it != "ca")
@@ -94,13 +94,9 @@ def test_found_before_anything_changes(
         "name": (lab.smarthost.host, "nowhere.lab.test"),
         "port": ("port = 465", "port = 466"),
         "sender": (f'sender = "{lab.smarthost.username}"', 'sender = "boss@example.org"'),
-        "tls": ('port = 465\ntls = "implicit"', 'port = 4650\ntls = "starttls"'),
+        # Implicit TLS where the server speaks SMTP first.
+        "tls": ("port = 465", "port = 2525"),
     }
-    if break_it == "tls":
-        # A server that speaks SMTP without TLS where TLS is asked for: the lab's own MX has
-        # STARTTLS, so one without it is made on the host itself.
-        text = text.replace(lab.smarthost.host, "127.0.0.1") if False else text
-        return pytest.skip("covered by the unit tests of host/smtp.py")
     if break_it in changes:
         path.write_text(text.replace(*changes[break_it]))
     before = snapshot(host)
@@ -149,7 +145,7 @@ def test_a_smarthost_that_is_down(lab: Lab, fresh_host: FreshHost) -> None:
 
 
 def test_login_only_over_verified_tls(lab: Lab, fresh_host: FreshHost) -> None:
-    """When the server's certificate turns bad the relay sends no login; the mail waits and says why."""
+    """When the certificate turns bad the relay sends no login; mail waits and says why."""
     lab.mx.clear()
     host = fresh_host(packages=["postfix", "msmtp"])
     _smarthost(lab, host, extra='[queue]\nretry_every = "10s"')

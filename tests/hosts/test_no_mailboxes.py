@@ -53,7 +53,7 @@ def test_a_new_account_is_local_at_once(lab: Lab, fresh_host: FreshHost) -> None
 
 
 def test_without_admin_smtp_refuses_and_sendmail_waits(lab: Lab, fresh_host: FreshHost) -> None:
-    """Without admin SMTP refuses at RCPT, sendmail's mail waits, both saying why; then it leaves."""
+    """Without admin SMTP refuses at RCPT and sendmail waits, both saying why; then it leaves."""
     lab.mx.clear()
     host = fresh_host(packages=["postfix", "msmtp"])
     first = sysmail(host, "apply")

@@ -57,7 +57,7 @@ def test_a_notice_that_is_refused_for_a_while_arrives(lab: Lab, relay: Host) -> 
 
 
 def test_a_notice_that_is_refused_for_good_turns_prove_red(lab: Lab, relay: Host) -> None:
-    """The one loss that cannot be helped is told until a person acknowledges it, or names another."""
+    """The one loss that cannot be helped is told until a person acknowledges it."""
     lab.mx.behave([GONE, Rule(recipient="ops@", reply="550 5.1.1 go away", stage="rcpt")])
     sendmail(relay, "Subject: lost for good\n\n", "-f", "<>", "gone@example.net")
     relay.run("for i in $(seq 100); do journalctl -q -u 'postfix*' | grep -q discarded && exit 0; "

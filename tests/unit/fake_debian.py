@@ -305,6 +305,9 @@ class FakeDebian(FakeHost):
         self.deliver(argv[argv.index("-f") + 1] if "-f" in argv else "root", stdin or b"")
         return _said(argv)
 
+    def _may_relay(self, client: str) -> bool:
+        return client.startswith("127.") or client == "::1"
+
     def deliver(self, sender: str, message: bytes) -> bool:
         """What the running Postfix does with a message: to the catcher if it is for it."""
         config = (self.running or {}).get("sender_dependent_default_transport_maps", "")
@@ -340,7 +343,7 @@ class _Relay:
         if line.startswith("MAIL FROM:"):
             self._sender = line[len("MAIL FROM:<") : -1]
         if line.startswith("RCPT TO:"):
-            if not self._client.startswith("127.") and self._client != "::1":
+            if not self._host._may_relay(self._client):
                 return SmtpReply(554, "5.7.1 Client host rejected: Access denied")
             local = line in ("RCPT TO:<root@localhost>", "RCPT TO:<postmaster>")
             if local and "refuse" in config.get("smtpd_recipient_restrictions", ""):

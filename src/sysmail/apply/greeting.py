@@ -5,15 +5,17 @@ from __future__ import annotations
 from sysmail.errors import HostError
 from sysmail.host.port import SmtpSession, Writer
 
-__all__ = ["wait_for_greeting"]
+__all__ = ["SECONDS", "wait_for_greeting"]
 
 SECONDS = 15.0
 PAUSE = 0.02
 
 
-def wait_for_greeting(writer: Writer, address: str, port: int) -> SmtpSession:
-    """A session whose greeting was 220; HostError with the last trouble after 15 seconds."""
-    deadline = writer.now() + SECONDS
+def wait_for_greeting(
+    writer: Writer, address: str, port: int, seconds: float = SECONDS
+) -> SmtpSession:
+    """A session whose greeting was 220; HostError with the last trouble after ``seconds``."""
+    deadline = writer.now() + seconds
     while True:
         trouble = _attempt(writer, address, port)
         if not isinstance(trouble, HostError):
@@ -25,7 +27,7 @@ def wait_for_greeting(writer: Writer, address: str, port: int) -> SmtpSession:
 
 def _attempt(writer: Writer, address: str, port: int) -> SmtpSession | HostError:
     try:
-        session = writer.smtp(address, port, timeout=5.0)
+        session = writer.smtp(address, port, timeout=3.0)
     except HostError as error:
         return error
     greeting = session.greeting

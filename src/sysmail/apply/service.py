@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
 from sysmail import maillog
-from sysmail.apply.greeting import wait_for_greeting
+from sysmail.apply.greeting import SECONDS, wait_for_greeting
 from sysmail.errors import HostError, StepError
 from sysmail.facts.collect import collect_postfix
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 
-__all__ = ["act", "is_running", "wait_until_ready"]
+__all__ = ["act", "bring_up", "is_running"]
 
 
 def act(writer: Writer, facts: Facts, action: str) -> None:
@@ -41,13 +42,29 @@ def is_running(writer: Writer) -> bool:
     return writer.which("postfix") is not None and writer.run(["postfix", "status"]).status == 0
 
 
-def wait_until_ready(writer: Writer, facts: Facts, listen: Sequence[str]) -> None:
-    """Return when the relay greets on every address; StepError with Postfix's own words if not."""
+def bring_up(writer: Writer, facts: Facts, action: str, listen: Sequence[str]) -> None:
+    """``restart`` or ``reload``, and return when the relay greets on every address.
+
+    StepError with Postfix's own words when it does not. A relay that does not
+    greet after a reload is restarted: master(8) leaves a service that failed
+    with the former configuration alone for a minute.
+    """
+    act(writer, facts, action)
+    trouble = _not_greeting(writer, listen, 2.0 if action == "reload" else SECONDS)
+    if trouble is not None and action == "reload":
+        act(writer, facts, "restart")
+        trouble = _not_greeting(writer, listen, SECONDS)
+    if trouble is not None:
+        raise _failed(writer, facts, action, trouble.message)
+
+
+def _not_greeting(writer: Writer, listen: Sequence[str], seconds: float) -> Optional[HostError]:
     for address in listen:
         try:
-            wait_for_greeting(writer, address, 25).close()
+            wait_for_greeting(writer, address, 25, seconds).close()
         except HostError as error:
-            raise _failed(writer, facts, "start", error.message) from error
+            return error
+    return None
 
 
 def _failed(writer: Writer, facts: Facts, action: str, said: str) -> StepError:

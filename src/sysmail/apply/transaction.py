@@ -82,7 +82,7 @@ class Transaction:
             remember(self._writer, self.checkpoint, step.path, None)
             self._writer.remove(step.path)
         elif isinstance(step, Service):
-            service.act(self._writer, self._facts, step.action)
+            self._serve(step)
         elif isinstance(step, Requeue):
             self._requeue()
         # RecordPolicy: the journal itself is the record.
@@ -134,6 +134,12 @@ class Transaction:
         for path in missing:
             self._writer.mkdir(path, 0o755)
         self._writer.write(file.path, file.data, file.mode, file.uid, file.gid)
+
+    def _serve(self, step: Service) -> None:
+        if step.action == "enable":
+            service.act(self._writer, self._facts, step.action)
+        else:
+            service.bring_up(self._writer, self._facts, step.action, step.listen)
 
     def _requeue(self) -> None:
         """postsuper(1): through cleanup(8) again, so that the new tables apply. Held mail stays."""

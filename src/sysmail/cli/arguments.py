@@ -10,9 +10,9 @@ from sysmail import __version__
 from sysmail.errors import UsageError
 from sysmail.policy import KEYS
 
-__all__ = ["parse_arguments", "policy_flags"]
+__all__ = ["COMMANDS", "parse_arguments", "policy_flags"]
 
-_COMMANDS = {
+COMMANDS = {
     "plan": "what apply would change, and why (exit 0: nothing, 2: changes)",
     "apply": "bring the policy into force and prove it",
     "prove": "check every promise on this host (exit 0, 1 broken, 3 unknown)",
@@ -48,7 +48,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"sysmail {__version__}")
     _common(parser, top=True)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    for name, summary in _COMMANDS.items():
+    for name, summary in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         _common(sub, top=False)
         if name in ("plan", "apply"):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Callable, NoReturn, Optional
 
-from sysmail.cli.arguments import parse_arguments, policy_flags
+from sysmail.cli.arguments import COMMANDS, parse_arguments, policy_flags
 from sysmail.cli.progress import Progress
 from sysmail.cli.render import as_json, as_text
 from sysmail.errors import SysmailError
@@ -33,7 +33,7 @@ def entry() -> NoReturn:
 def main(argv: Sequence[str], machine: Optional[Any] = None) -> int:
     """Run a command; print its report; return the exit code. Never raises an Exception."""
     as_json_wanted = "--json" in argv
-    command = next((word for word in argv if not word.startswith("-")), "")
+    command = next((word for word in argv if word in COMMANDS), "")
     progress = Progress(quiet=as_json_wanted)
     _catch_signals()
     try:

@@ -21,7 +21,9 @@ class Progress:
         """What is being done now."""
         if self._quiet:
             return
-        line = f"{time.monotonic() - self._started:5.1f} s  {text}"
+        # A package manager's lines may hold anything.
+        words = "".join(c if c.isprintable() else " " for c in text)
+        line = f"{time.monotonic() - self._started:5.1f} s  {words}"
         if self._terminal:
             sys.stderr.write(f"\r\033[K{line[:110]}")
             self._open = True

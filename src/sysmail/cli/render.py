@@ -42,21 +42,33 @@ def as_text(report: Report, *, colour: bool) -> str:
     return "\n".join(lines)
 
 
-def _printable(text: str) -> str:
-    """Without control characters that came from outside (a server's answer, a file)."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text.replace("\t", "    "))
+_MULTILINE = frozenset({"content", "diff"})
 
 
-def _clean(value: Any) -> Any:
+def _printable(text: str, *, lines: bool = False) -> str:
+    """Without control characters that came from outside (a server's answer, a file).
+
+    A line break from outside could forge a verdict, so only texts that are
+    ``lines`` keep theirs.
+    """
+    text = text.replace("\t", "    ")
+    if not lines:
+        text = " ".join(text.split("\n"))
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def _clean(value: Any, name: str = "") -> Any:
     """A report, or a part of one, with every text in it fit for a terminal."""
     if isinstance(value, str):
-        return _printable(value)
+        return _printable(value, lines=name in _MULTILINE)
     if isinstance(value, (list, tuple)):
         return type(value)(_clean(item) for item in value)
     if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
+        return {_clean(key): _clean(item, key) for key, item in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: _clean(getattr(value, f.name)) for f in fields(value)})
+        return replace(
+            value, **{f.name: _clean(getattr(value, f.name), f.name) for f in fields(value)}
+        )
     return value
 
 

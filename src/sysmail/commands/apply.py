@@ -8,7 +8,6 @@ from typing import Callable, Optional
 
 from sysmail.apply import Checkpoint, Store, Transaction, revert
 from sysmail.apply.scratch import try_candidate
-from sysmail.apply.service import wait_until_ready
 from sysmail.commands.situation import (
     Situation,
     file_states,
@@ -21,7 +20,7 @@ from sysmail.errors import HostError, StepError, SysmailError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Writer
 from sysmail.nexthop import is_temporary
-from sysmail.plan import InstallPackages, Service, Step, WriteFile, describe, plan
+from sysmail.plan import InstallPackages, Step, WriteFile, describe, plan
 from sysmail.policy import dump
 from sysmail.prove import prove
 from sysmail.report import FAIL, Problem, Report, StepResult, Verdict
@@ -128,8 +127,6 @@ def _carry_out(
             desired = want(situation.policy, facts, situation.decision, situation.password)
             steps = plan(desired, facts, file_states(writer, desired))
             _require_installed(facts, steps)
-        elif isinstance(step, Service) and step.action in {"restart", "reload"}:
-            wait_until_ready(writer, facts, desired.listen)
     return done
 
 

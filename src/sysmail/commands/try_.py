@@ -14,7 +14,6 @@ from typing import Callable, Optional
 
 from sysmail import queue, takeover
 from sysmail.apply import Checkpoint, Store, Transaction, revert
-from sysmail.apply.service import act, wait_until_ready
 from sysmail.commands.send import send
 from sysmail.commands.situation import file_states
 from sysmail.desired import Desired
@@ -22,7 +21,7 @@ from sysmail.entrances import Entrance, entrances, message_id
 from sysmail.errors import RefusedError, SysmailError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Catcher, Caught, Writer
-from sysmail.plan import InstallPackages, plan
+from sysmail.plan import InstallPackages, Service, describe, plan
 from sysmail.policy import parse
 from sysmail.postfix import catch_for_try
 from sysmail.report import Problem, Report, RouteSummary, StepResult
@@ -118,15 +117,14 @@ def _bring_up(
     steps = plan(desired, facts, file_states(writer, desired))
     while steps:
         step = steps.pop(0)
+        if isinstance(step, Service):
+            say(describe(step).summary)
         transaction.do(step)
         if isinstance(step, InstallPackages):
             facts = collect(writer)
             transaction.update_facts(facts)
             desired = _wanted(facts, sender, port, original)
             steps = plan(desired, facts, file_states(writer, desired))
-    say("starting the relay")
-    act(writer, facts, "restart")
-    wait_until_ready(writer, facts, desired.listen)
 
 
 def _send_all(writer: Writer, catcher: Catcher, sender: str, token: str) -> list[Arrival]:

@@ -85,7 +85,14 @@ class Session:
 
         try:
             context = ssl.create_default_context(cafile=self._ca_file or None)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
+        except OSError as error:
+            raise HostError(
+                "ca-file-not-read",
+                f"{self._ca_file} holds no certificates that can be read: {error.strerror or error}",
+                "set ca_file in the policy to a file with the authority's certificate (PEM)",
+            ) from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
             self._socket = context.wrap_socket(self._socket, server_hostname=self._name)
         except ssl.SSLCertVerificationError as error:
             raise _certificate_error(

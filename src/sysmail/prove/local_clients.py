@@ -24,7 +24,10 @@ def check(proof: Proof) -> Verdict:
     if not proof.situation.facts.master_running:
         return Verdict(NAME, FAIL, "Postfix does not run", APPLY)
     for address in listen:
-        answer = _may_relay(proof, address, "")
+        try:
+            answer = _may_relay(proof, address, "")
+        except HostError as error:
+            answer = error.message
         if answer:
             return Verdict(NAME, FAIL, f"a client on {address} is refused: {answer}", APPLY)
     others = [own for own in _outside_addresses(proof) if _target(own) in listen]
