@@ -22,6 +22,10 @@ BY_PRODUCTS = frozenset(
 )
 
 
+# Locks of a running Postfix, and what the lab's own shell leaves.
+_RUNTIME = ("root/.", "etc/pacman.d/gnupg", "var/spool/postfix/pid/")
+
+
 @dataclass(frozen=True)
 class Ran:
     """A command of sysmail that ended: its report as data, and what it printed."""
@@ -94,7 +98,7 @@ def snapshot(host: Host) -> dict[str, str]:
     return {
         path: state
         for path, state in found.items()
-        if path not in BY_PRODUCTS and not path.startswith(("root/.", "etc/pacman.d/gnupg"))
+        if path not in BY_PRODUCTS and not path.startswith(_RUNTIME)
     }
 
 
@@ -110,7 +114,7 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
 def packages(host: Host) -> list[str]:
     """The installed packages with their versions."""
     tool = (
-        "pacman -Q"
+        "pacman -Q 2>/dev/null || true"
         if (host.root / "usr/bin/pacman").exists()
         else ("dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\\n' | grep '^ii'")
     )

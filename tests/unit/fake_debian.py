@@ -59,7 +59,7 @@ def main_cf_values(text: str) -> dict[str, str]:
 class FakeDebian(FakeHost):
     """A Debian host; ``postfix=True``: its package is installed, untouched and running."""
 
-    def __init__(self, postfix: bool = False) -> None:
+    def __init__(self, *, postfix: bool = False) -> None:
         super().__init__()
         self.packages = {"apt": "ii ", "ca-certificates": "ii ", "libsasl2-modules": "ii "}
         self.running: Optional[dict[str, str]] = None
@@ -145,30 +145,31 @@ class FakeDebian(FakeHost):
         names = [w for i, w in enumerate(argv) if i > 1 and w[0] != "-" and i not in options]
         if verb == "install":
             wanted = [p for name in names for p in BROUGHT.get(name, (name,))]
-            fresh = [p for p in wanted if self.packages.get(p) != "ii "]
-            for name in fresh:
-                self.change("dpkg", "unpack", name)
-                self.packages[name] = "iU "
-                if name == "postfix":
-                    self._unpack_postfix()
-            for name in fresh:
-                self.change("dpkg", "configure", name)
-                self.packages[name] = "ii "
-                if name == "postfix":
-                    self._configure_postfix()
-                    self.change("dpkg", "start", name)
-                    self._start()
-                elif name == "msmtp":
-                    self.programs["msmtp"] = self._sendmail
+            self._dpkg_install([p for p in wanted if self.packages.get(p) != "ii "])
         elif verb == "purge":
             for name in names:
                 self.change("dpkg", "purge", name)
                 self.packages.pop(name, None)
+                self.programs.pop(name, None)
                 if name == "postfix":
                     self._purge_postfix()
-                elif name == "msmtp":
-                    self.programs.pop("msmtp", None)
         return _said(argv, "".join(f"Setting up {name} ...\n" for name in names))
+
+    def _dpkg_install(self, names: list[str]) -> None:
+        for name in names:
+            self.change("dpkg", "unpack", name)
+            self.packages[name] = "iU "
+            if name == "postfix":
+                self._unpack_postfix()
+        for name in names:
+            self.change("dpkg", "configure", name)
+            self.packages[name] = "ii "
+            if name == "postfix":
+                self._configure_postfix()
+                self.change("dpkg", "start", name)
+                self._start()
+            elif name == "msmtp":
+                self.programs["msmtp"] = self._sendmail
 
     def _unpack_postfix(self) -> None:
         handlers = {
@@ -181,8 +182,8 @@ class FakeDebian(FakeHost):
             self.programs[name] = handlers.get(name, lambda argv, _in: _said(argv))
             self.put(f"/usr/sbin/{name}", "#!", 0o755)
         self.put_directory("/var/spool/postfix")
-        self.dynamic["/var/spool/postfix/pid/master.pid"] = (
-            lambda: f"{PID}\n".encode() if self.running is not None else b""
+        self.dynamic["/var/spool/postfix/pid/master.pid"] = lambda: (
+            f"{PID}\n".encode() if self.running is not None else b""
         )
         for name in POSTFIX_FILES:
             if f"/etc/postfix/{name}" not in self.entries:
@@ -269,7 +270,7 @@ class FakeDebian(FakeHost):
     def _postconf(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         if "-m" in argv:
             return _said(argv, "pipemap\nregexp\ntexthash\nunix\n")
-        values = dict(DEFAULTS)
+        values = {} if "-n" in argv else dict(DEFAULTS)
         if "-d" not in argv:
             if "/etc/postfix/main.cf" not in self.entries:
                 return _said(argv, "", 1, "postconf: fatal: open /etc/postfix/main.cf\n")
@@ -314,7 +315,9 @@ class FakeDebian(FakeHost):
         for catcher in self.catchers:
             if catcher.open and f"{sender} = smtp:[127.0.0.1]:{catcher.port}" in config:
                 received = b"Received: by web1 (Postfix)\n\tid 4TRYTRYTRY; now\n"
-                caught = Caught(sender, ("admin@sysmail-try.invalid",), received + message, self.clock)
+                caught = Caught(
+                    sender, ("admin@sysmail-try.invalid",), received + message, self.clock
+                )
                 catcher.caught.append(caught)
                 return True
         return False

@@ -136,7 +136,9 @@ class FakeHost:
 
     # What a test does to the host: not recorded, never fails.
 
-    def put(self, path: str, data: bytes | str, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
+    def put(
+        self, path: str, data: bytes | str, mode: int = 0o644, uid: int = 0, gid: int = 0
+    ) -> None:
         """Put a file there, with the directories above it."""
         self._parents(path)
         content = data.encode() if isinstance(data, str) else data
@@ -226,10 +228,12 @@ class FakeHost:
             raise HostError("file-not-read", f"{path} could not be read: it is a directory", "ls")
         return None if state is None else state.data[:limit]
 
-    def state(self, path: str, content: bool = True) -> Optional[FileState]:
+    def state(self, path: str, *, content: bool = True) -> Optional[FileState]:
         """The path as it is, links not followed."""
         self._alive()
-        state = self.entries.get(self._real(path.rpartition("/")[0]) + "/" + path.rpartition("/")[2])
+        state = self.entries.get(
+            self._real(path.rpartition("/")[0]) + "/" + path.rpartition("/")[2]
+        )
         return state if content or state is None else replace(state, data=b"")
 
     def names(self, path: str) -> list[str]:

@@ -81,9 +81,11 @@ def wanted(policy: Policy, about: Facts) -> tuple[Decision, Desired]:
 _LABEL = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 NAMES = st.lists(_LABEL, min_size=2, max_size=3).map(lambda labels: ".".join([*labels, "example"]))
 ADDRESSES = st.builds(
-    "{}@{}".format, st.text("abcXYZ01.+_-/{}#=", min_size=1, max_size=8)
+    "{}@{}".format,
+    st.text("abcXYZ01.+_-/{}#=", min_size=1, max_size=8)
     .filter(lambda local: ".." not in local and not (local[0] + local[-1]).count("."))
-    .map(lambda local: "x" + local), NAMES
+    .map(lambda local: "x" + local),
+    NAMES,
 )
 
 
@@ -139,15 +141,15 @@ FACTS = st.builds(
     fqdn=st.one_of(st.just(""), NAMES),
     ipv6_loopback=st.booleans(),
     listeners=st.lists(
-        st.builds(Listener, st.sampled_from(["127.0.0.1", "::1", "0.0.0.0"]), st.just(25), st.just(1))
+        st.builds(
+            Listener, st.sampled_from(["127.0.0.1", "::1", "0.0.0.0"]), st.just(25), st.just(1)
+        )
     ).map(tuple),
     packages=st.dictionaries(st.sampled_from(["postfix", "msmtp"]), st.just("1")),
     candidates=st.dictionaries(
         st.just("postfix"), st.sampled_from(["3.7.11-0+deb12u1", "2:3.5.25", "odd"])
     ),
-    postfix=st.one_of(
-        st.none(), st.sampled_from(["3.4.23", "3.10.1", "", "4"]).map(postfix)
-    ),
+    postfix=st.one_of(st.none(), st.sampled_from(["3.4.23", "3.10.1", "", "4"]).map(postfix)),
     service=st.builds(ServiceFacts, st.booleans(), st.booleans(), st.booleans()),
     master_running=st.booleans(),
     log_socket=st.booleans(),
@@ -158,6 +160,8 @@ ANY_FACTS = st.builds(
     replace,
     FACTS,
     distro=st.sampled_from([None, *DISTROS]),
-    postfix=st.sampled_from([None, postfix("3.3.0"), postfix("3.7.11"), PostfixFacts("3.7.11", {})]),
+    postfix=st.sampled_from(
+        [None, postfix("3.3.0"), postfix("3.7.11"), PostfixFacts("3.7.11", {})]
+    ),
     candidates=st.sampled_from([{}, {"postfix": "3.2.1"}, {"postfix": "3.7.11"}]),
 )

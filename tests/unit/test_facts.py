@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, Callable
 
 import pytest
@@ -27,10 +28,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "fqdn_from_hosts": lambda said: parse.fqdn_from_hosts(said, "web1"),
     "fqdn_from_getent": parse.fqdn_from_getent,
     "services": parse.services,
-    **{
-        f"packages of {row.name}": lambda said, name=row.name: parse.packages(said, name)
-        for row in DISTROS
-    },
+    **{f"packages of {r.name}": partial(parse.packages, manager=r.name) for r in DISTROS},
     "queue": queue.parse,
     "deliveries": lambda said: maillog.deliveries(said.splitlines()),
     "queue_id_of": lambda said: maillog.queue_id_of(said.splitlines(), "a@b"),
@@ -40,15 +38,16 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 PIECES = st.sampled_from(
     """ID= "x" ii iU postfix Name Version Candidate : = . :: 0A 0100007F:0019 00000000 |-- LOCAL
     /32 host 127.0.0.1 fe800000000000000000000000000001 Id= ActiveState=failed { } [ ] " , ²³ 1e999
-    {"queue_id":"A","queue_name":"hold","arrival_time":1,"message_size":1e999,"sender":"","recipients":[]}
-    {"queue_id":"A","queue_name":"hold","arrival_time":1,"message_size":1,"sender":"","recipients":1}
-    to=<a@b> relay=none, delay=1, delay=., dsn=2.0.0, status=sent (ok) postfix/smtp[1]: 4ABC: \x1c""".split()
+    {"queue_id":"A","queue_name":"hold","arrival_time":1,"message_size": 1e999 ,"sender":"",
+    "recipients":1} "recipients":[]}
+    to=<a@b> relay=none, delay=1, delay=., dsn=2.0.0, status=sent (ok) postfix/smtp[1]: 4ABC:
+    \x1c""".split()
 )
 TEXTS = st.one_of(
     st.text(),
-    st.lists(st.one_of(PIECES, st.sampled_from([" ", "\n", "\t", "\n\n"]), st.text(max_size=3))).map(
-        "".join
-    ),
+    st.lists(
+        st.one_of(PIECES, st.sampled_from([" ", "\n", "\t", "\n\n"]), st.text(max_size=3))
+    ).map("".join),
 )
 
 

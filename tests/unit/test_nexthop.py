@@ -44,12 +44,13 @@ class NextHop:
         self,
         replies: dict[str, str],
         greeting: str = "220 mail.example.org ESMTP",
-        login: bool = True,  # noqa: FBT001, FBT002
+        login: bool = True,  # noqa: FBT002
         tls: str = "implicit",
         password: Optional[Secret] = PASSWORD,
     ) -> Reached:
         """Reach it as apply does."""
-        handler = scripted({"EHLO": EHLO, "AUTH": "235 ok", **replies}, self.said, self._context, tls, greeting)
+        known = {"EHLO": EHLO, "AUTH": "235 ok", **replies}
+        handler = scripted(known, self.said, self._context, tls, greeting)
         with listening(handler) as port:
             user = SENDER if login else ""
             hop = Hop("localhost", port, tls, user, ca_file=str(self._authority.file))
@@ -72,7 +73,7 @@ def next_hop(authority: Authority, context: ssl.SSLContext) -> NextHop:
 
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
 def test_good_next_hop(next_hop: NextHop, tls: str) -> None:
-    """A good next hop is greeted, logged in to, asked for the sender, and left without a message."""
+    """A good next hop is greeted, logged in to, asked for the sender, and sent no message."""
     found = next_hop.reach({"STARTTLS": "220 go on"}, tls=tls)
     assert found.logged_in
     assert found.tls.startswith("TLSv1.")
@@ -117,11 +118,11 @@ def test_next_hop_without_a_login(next_hop: NextHop) -> None:
         ({"EHLO": "250-x\n250 8BITMIME"}, "no-login-offered"),
         ({"EHLO": "250-x\n250 AUTH CRAM-MD5 GSSAPI"}, "no-login-offered"),
         (
-            {"MAIL": "553 5.7.1 <no-reply@example.org>: Sender address rejected: not owned by user"},
+            {"MAIL": "553 5.7.1 <no-reply@example.org>: Sender address rejected: not owned"},
             "sender-not-owned",
         ),
         (
-            {"RCPT": "553 5.7.1 <no-reply@example.org>: Sender address rejected: not owned by user"},
+            {"RCPT": "553 5.7.1 <no-reply@example.org>: Sender address rejected: not owned"},
             "sender-not-owned",
         ),
         ({"RCPT": "554 5.7.1 <ops@example.com>: Relay access denied"}, "no-relaying"),
@@ -174,16 +175,19 @@ def test_what_is_no_trouble(next_hop: NextHop, replies: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "reply",
     [
-        "550 5.1.1 <ops@example.com>: Recipient address rejected: User unknown in relay recipient table",
+        "550 5.1.1 <a@example.com>: Recipient address rejected: User unknown in relay recipient"
+        " table",
         "550 5.1.1 <sender@example.org>: Recipient address rejected: User unknown",
     ],
 )
 def test_unknown_recipient_is_not_taken_for_something_else(next_hop: NextHop, reply: str) -> None:
     """A recipient that is not known there is neither a sender nor a relay problem."""
+    code = ""
     try:
         next_hop.reach({"RCPT": reply})
     except HostError as error:
-        assert error.code not in ("no-relaying", "sender-not-owned")
+        code = error.code
+    assert code not in ("no-relaying", "sender-not-owned")
 
 
 def test_login_without_a_password(next_hop: NextHop) -> None:
@@ -195,7 +199,7 @@ def test_login_without_a_password(next_hop: NextHop) -> None:
 def test_login_that_is_refused_at_once_tells_nothing_more(next_hop: NextHop) -> None:
     """After a refusal the next line would be a command, which servers echo: it is not sent."""
     next_hop.failure({"EHLO": "250-x\n250 AUTH LOGIN", "AUTH": "503 not now"})
-    assert [line for line in next_hop.said if line not in ("QUIT",)][-1] == "AUTH LOGIN"
+    assert [line for line in next_hop.said if line != "QUIT"][-1] == "AUTH LOGIN"
 
 
 def test_certificate_comes_before_the_login(authority: Authority) -> None:
@@ -218,6 +222,6 @@ def test_certificate_comes_before_the_login(authority: Authority) -> None:
         ("sender-not-owned", False),
     ],
 )
-def test_what_may_pass_by_itself(code: str, temporary: bool) -> None:  # noqa: FBT001
+def test_what_may_pass_by_itself(code: str, temporary: bool) -> None:
     """What may pass by itself is a next hop that is down; what may not is set up wrong."""
     assert is_temporary(HostError(code, "x", "y")) is temporary

@@ -128,7 +128,9 @@ def _check_order(steps: list[Step], about: Facts, files: States) -> None:
         else:
             assert before == []
     acts = [i for i, kind in enumerate(kinds) if kind is Service]
-    changes = [i for i, kind in enumerate(kinds) if kind in (WriteFile, RemoveFile, InstallPackages)]
+    changes = [
+        i for i, kind in enumerate(kinds) if kind in (WriteFile, RemoveFile, InstallPackages)
+    ]
     assert not acts or not changes or max(changes) < min(acts)
     if Requeue in kinds:
         assert kinds.index(Requeue) == len(kinds) - 1

@@ -135,7 +135,9 @@ def test_journal_is_asked_for_every_unit_of_postfix() -> None:
     assert re.search(asked[asked.index("-g") + 1], "x status=sent")
 
 
-@given(line=st.text(), stamp=st.from_regex(r"([A-Z][a-z]{2} +\d+|\d{4}-\d\d-\d\d)[T ]\d\d:\d\d:\d\d"))
+@given(
+    line=st.text(), stamp=st.from_regex(r"([A-Z][a-z]{2} +\d+|\d{4}-\d\d-\d\d)[T ]\d\d:\d\d:\d\d")
+)
 def test_any_line_has_a_time(line: str, stamp: str) -> None:
     """No line of a log file makes reading it fail, whatever its date."""
     host = FakeHost()

@@ -20,9 +20,21 @@ TEXT = '{"admin": "ops@example.com"}'
 PASSWORD_FILE = "/etc/sysmail/password"
 LOGIN = Hop("mail.example.org", username="u@example.org", password_file=PASSWORD_FILE)
 
+
+def _directory(host: FakeHost) -> None:
+    host.take(PATH)
+    host.put_directory(PATH)
+
+
+def _link(host: FakeHost, target: str) -> None:
+    host.take(PATH)
+    host.put("/tmp/open.json", TEXT, 0o666)
+    host.put_link(PATH, target)
+
+
 SPOILT: dict[str, tuple[str, Callable[[FakeHost], None]]] = {
     "missing": ("policy-not-found", lambda host: host.take(PATH)),
-    "directory": ("policy-not-read", lambda host: (host.take(PATH), host.put_directory(PATH))[0]),
+    "directory": ("policy-not-read", _directory),
     "world-writable": ("policy-file-writable", lambda host: host.put(PATH, TEXT, 0o646)),
     "group-writable": ("policy-file-writable", lambda host: host.put(PATH, TEXT, 0o664, gid=100)),
     "foreign owner": ("policy-file-writable", lambda host: host.put(PATH, TEXT, uid=1000)),
@@ -30,26 +42,16 @@ SPOILT: dict[str, tuple[str, Callable[[FakeHost], None]]] = {
     "not JSON": ("policy-syntax", lambda host: host.put(PATH, "{")),
     "unknown key": ("policy-unknown-key", lambda host: host.put(PATH, '{"amdin": ""}')),
     "too large": ("policy-not-read", lambda host: host.put(PATH, b" " * 20_000_001)),
-    "dangling link": (
-        "policy-not-read",
-        lambda host: (host.take(PATH), host.put_link(PATH, "/nowhere"))[0],
-    ),
-    "link to a writable file": (
-        "policy-file-writable",
-        lambda host: (
-            host.take(PATH),
-            host.put("/tmp/p.json", TEXT, 0o666),
-            host.put_link(PATH, "/tmp/p.json"),
-        )[0],
-    ),
+    "dangling link": ("policy-not-read", lambda host: _link(host, "/nowhere")),
+    "link to a writable file": ("policy-file-writable", lambda host: _link(host, "/tmp/open.json")),
 }
 
 
 @pytest.mark.parametrize("spoilt", SPOILT)
 @pytest.mark.parametrize("postfix", [False, True])
-def test_spoilt_policy_file_touches_nothing(spoilt: str, postfix: bool) -> None:  # noqa: FBT001
+def test_spoilt_policy_file_touches_nothing(spoilt: str, postfix: bool) -> None:
     """A policy file that cannot be believed ends each command with 64, and nothing was changed."""
-    host = FakeDebian(postfix)
+    host = FakeDebian(postfix=postfix)
     host.put(PATH, TEXT)
     code, spoil = SPOILT[spoilt]
     spoil(host)

@@ -87,6 +87,10 @@ def undo(
     save(writer, checkpoint)
     brought = checkpoint.packages_removing
     _remove_packages(writer, facts, checkpoint, brought, say)
+    if facts.postfix is not None and "postfix" not in brought and _changed_postfix(checkpoint):
+        # Stopped while its tables change back, so that no message is mapped half and half.
+        service.act(writer, facts, "stop")
+        _requeue(writer, checkpoint.time)
     _restore_files(writer, checkpoint, removed=bool(brought))
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
@@ -94,6 +98,18 @@ def undo(
     if facts.postfix is not None:
         _restore_service(writer, facts, checkpoint)
     _forget(writer, checkpoint)
+
+
+def _changed_postfix(checkpoint: Checkpoint) -> bool:
+    return any(entry["path"].startswith("/etc/postfix/") for entry in checkpoint.files)
+
+
+def _requeue(writer: Writer, since: float) -> None:
+    """Give what came since to the former tables (postsuper(1)); what is held stays held."""
+    messages = queue.waiting(writer) or []
+    ids = [m.queue_id for m in messages if m.queue != "hold" and m.arrived >= since - 1]
+    if ids:
+        writer.run(["postsuper", "-r", "-"], stdin="\n".join(ids).encode())
 
 
 def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool) -> None:

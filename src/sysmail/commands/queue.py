@@ -52,7 +52,7 @@ def run(writer: Writer, action: str, ids: Sequence[str]) -> Report:
 
 def _check_words(action: str, ids: Sequence[str]) -> None:
     for name in ids:
-        if name != "all" and not re.match(r"[0-9A-Za-z]{6,30}$", name):
+        if name != "all" and not re.fullmatch(r"[0-9A-Za-z]{6,30}", name):
             raise UsageError(
                 "not-a-queue-id", f"{name!r} cannot be a queue id", "see `sysmail queue list`"
             )

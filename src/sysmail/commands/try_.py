@@ -176,13 +176,8 @@ def _put_back(
     others = [message for message in messages if message.sender != sender]
     say("putting the host back as it was")
     kept = revert(writer, checkpoint, say)
-    if original.postfix is not None and others:
-        for message in others:
-            # What came meanwhile goes through the tables of the Postfix that is back.
-            if message.arrived >= checkpoint.time - 1:
-                writer.run(["postsuper", "-r", message.queue_id])
-        if original.master_running:
-            writer.run(["postqueue", "-f"])
+    if original.master_running and others:
+        writer.run(["postqueue", "-f"])
     return kept, len(others)
 
 
