@@ -132,7 +132,13 @@ PACMAN = Distro(
     ca_file="/etc/ssl/certs/ca-certificates.crt",
     units=("postfix.service",),
     other_mtas=_MTAS,
-    leftovers=("/etc/postfix/aliases.db", "/etc/postfix/main.cf.pacsave"),
+    leftovers=(
+        "/etc/postfix/aliases.db",
+        "/etc/postfix/main.cf.pacsave",
+        "/etc/postfix/master.cf.pacsave",
+        "/var/lib/postfix",
+        "/var/spool/postfix",
+    ),
 )
 
 DNF = Distro(

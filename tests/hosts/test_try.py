@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 import pytest
@@ -172,7 +171,5 @@ def test_cut_off_anywhere(fresh_host: FreshHost, signal_name: str) -> None:
         time.sleep(moment)
         host.run(f"pkill -{signal_name} -f 'sysmail --json try'", check=False)
         trying.communicate(timeout=60)
-        if signal_name == "SIGKILL":
-            assert trying.returncode in {0, 137, -signal.SIGKILL}
         assert sysmail(host, "plan", "--admin", "ops@example.org").status == 2
         assert differences(before, _state(host)) == [], f"{signal_name} after {moment} s"

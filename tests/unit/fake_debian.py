@@ -107,6 +107,7 @@ class FakeDebian(FakeHost):
         other.sockets = {pid: set(inodes) for pid, inodes in self.sockets.items()}
         other.servers = dict(self.servers)
         other.queue, other.log = list(self.queue), list(self.log)
+        other.scratch, other.exposed = dict(self.scratch), list(self.exposed)
         return other
 
     def world(self) -> dict[str, Any]:

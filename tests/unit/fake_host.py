@@ -2,7 +2,8 @@
 
 ``FakeHost`` implements ``sysmail.host.port.Writer``. What changes the host is counted, so
 that a test can let the n-th change fail, or let the process die there: from then on every
-call raises ``Died`` too, until the test starts a new process with ``revive``.
+call raises ``Died`` too, until the test starts a new process with ``revive``. ``watch`` is
+told of each change just before it is made.
 """
 
 from __future__ import annotations
@@ -131,6 +132,7 @@ class FakeHost:
         self.fail_at = 0
         self.die_at = 0
         self._dead = False
+        self.watch: Callable[[Call], None] = lambda _call: None
         for path in ("/", "/etc", "/run", "/var", "/var/lib"):
             self.put_directory(path)
 
@@ -194,6 +196,7 @@ class FakeHost:
         """Record a change that is about to be made; this is where one fails or the process dies."""
         self._alive()
         self.changes.append(Call(method, what, dict(env or {})))
+        self.watch(self.changes[-1])
         if len(self.changes) == self.die_at:
             self._dead = True
             raise Died

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, Callable, Optional
 
@@ -115,7 +114,9 @@ COMMANDS: dict[str, Callable[[FakeDebian], object]] = {
 
 def fresh(make: Make) -> FakeDebian:
     """A host whose changes are counted from now on."""
-    return _made(make).clone()
+    host = _made(make).clone()
+    host.exposed.clear()
+    return host
 
 
 @cache
@@ -137,22 +138,16 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]
     return found
 
 
-def cut_off(make: Make, command: str) -> Iterator[tuple[FakeDebian, dict[str, Any], Call]]:
-    """The host, cut off at every change of a command one after the other; last comes none."""
-    for moment in range(1, 500):
-        host = fresh(make)
-        before = host.world()
-        host.die_at = moment
-        try:
-            COMMANDS[command](host)
-        except Died:
-            at = host.changes[-1]
-            host.revive()
-            yield host, before, at
-        else:
-            assert moment > 10, "a command that changes nothing tests nothing"
-            return
-    raise AssertionError("the command never ends")
+Cut = tuple[FakeDebian, Call]
+
+
+def cut_off(host: FakeDebian, command: Callable[[FakeDebian], object]) -> list[Cut]:
+    """The host as it is when the power goes just before each change of a command."""
+    cuts: list[Cut] = []
+    host.watch = lambda call: cuts.append((host.clone(), call))
+    command(host)
+    assert len(cuts) > 3, "a command that changes little tests little"
+    return cuts
 
 
 def put_back(host: FakeDebian) -> None:
@@ -167,35 +162,39 @@ DEATHS = [(name, "apply") for name in HOSTS] + [("bare", "try"), ("untouched Pos
 @pytest.mark.parametrize(("name", "command"), DEATHS)
 def test_death_at_every_change_is_undone(name: str, command: str) -> None:
     """Killed at any change, the next process puts everything back, never open to the network."""
-    was_open = {"0.0.0.0", "::"} & set(fresh(HOSTS[name])._listening())
-    for host, before, at in cut_off(HOSTS[name], command):
-        put_back(host)
-        assert differences(before, host.world()) == {}, f"killed at {at.method} {at.what}"
-        assert was_open or host.exposed == [], f"killed at {at.method} {at.what}"
+    host = fresh(HOSTS[name])
+    before, was_open = host.world(), {"0.0.0.0", "::"} & set(host._listening())
+    for cut, at in cut_off(host, COMMANDS[command]):
+        put_back(cut)
+        assert differences(before, cut.world()) == {}, f"killed at {at.method} {at.what}"
+        assert was_open or cut.exposed == [], f"killed at {at.method} {at.what}"
 
 
-@pytest.mark.parametrize("name", ["bare", "untouched Postfix", "in force"])
+@pytest.mark.parametrize("name", HOSTS)
 def test_death_in_recovery_is_undone(name: str) -> None:
     """Killed also in the middle of the recovery, the process after that puts everything back."""
-    moments = [moment for moment, _ in enumerate(cut_off(HOSTS[name], "apply"), 1)]
-    for moment in moments[:: len(moments) // 6]:
-        for second in range(1, 200):
-            host = fresh(HOSTS[name])
-            before = host.world()
-            host.die_at = moment
-            with pytest.raises(Died):
-                COMMANDS["apply"](host)
-            host.revive()
-            host.die_at = second
-            try:
-                recover(host, silent)
-            except Died:
-                at = host.changes[-1]
-                host.revive()
-                put_back(host)
-                assert differences(before, host.world()) == {}, f"{moment}, {at.method} {at.what}"
-            else:
-                break
+    host = fresh(HOSTS[name])
+    before = host.world()
+    cuts = cut_off(host, COMMANDS["apply"])
+    for first, at in cuts[10 :: len(cuts) // 6]:
+        for second, then in cut_off(first, lambda found: recover(found, silent)):
+            put_back(second)
+            moments = f"killed at {at.method} {at.what} and {then.method} {then.what}"
+            assert differences(before, second.world()) == {}, moments
+
+
+def test_a_process_that_died_does_nothing_more() -> None:
+    """Killed for real in the middle of an apply, nothing of its way back happens."""
+    host = fresh(HOSTS["bare"])
+    before = host.world()
+    host.die_at = 40
+    with pytest.raises(Died):
+        do_apply(host)
+    assert len(host.changes) == 40
+    host.revive()
+    assert differences(before, host.world()) != {}
+    put_back(host)
+    assert differences(before, host.world()) == {}
 
 
 @pytest.mark.parametrize("name", HOSTS)
@@ -349,7 +348,7 @@ def test_remove_never_throws_mail_away(force: bool) -> None:
 
 def test_mail_that_came_meanwhile_survives_a_cut_off_apply() -> None:
     """Mail that was accepted while an apply ran is there after the recovery, and told."""
-    for host, _, _ in cut_off(bare, "apply"):
+    for host, _ in cut_off(bare(), COMMANDS["apply"]):
         if "postqueue" not in host.programs:
             continue
         host.queue = [waiting()]

@@ -22,8 +22,10 @@ def act(writer: Writer, facts: Facts, action: str) -> None:
     package has done it for its init system.
     """
     if facts.systemd:
-        if action in ("start", "restart") and facts.service.failed:
-            writer.run(["systemctl", "reset-failed", *facts.service.failed])
+        if action in {"start", "restart"}:
+            # Also forgets how often it was started lately, which systemd limits.
+            units = facts.distro.units if facts.distro is not None else ("postfix.service",)
+            writer.run(["systemctl", "reset-failed", *units])
         done = writer.run(["systemctl", action, "postfix.service"])
         if done.status != 0 and action != "stop":
             raise _failed(writer, facts, action, done.err)

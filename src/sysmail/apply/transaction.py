@@ -64,6 +64,7 @@ class Transaction:
             "enabled": facts.service.enabled,
             "running": facts.master_running,
         }
+        checkpoint.directories = [path for path in _OWN_DIRECTORIES if not there(path)]
         checkpoint.packages_before = sorted(facts.packages)
         checkpoint.absent_before = [path for path in paths if not there(path)]
         checkpoint.leftovers_before = [
@@ -124,15 +125,8 @@ class Transaction:
 
     def _write(self, step: WriteFile) -> None:
         file = step.file
-        missing: list[str] = [
-            path
-            for path in _OWN_DIRECTORIES
-            if file.path.startswith(path + "/") and self._writer.state(path, content=False) is None
-        ]
-        self.checkpoint.directories += [d for d in missing if d not in self.checkpoint.directories]
         remember(self._writer, self.checkpoint, file.path, file.data)
-        for path in missing:
-            self._writer.mkdir(path, 0o755)
+        self._writer.mkdir(file.path.rpartition("/")[0], 0o755)
         self._writer.write(file.path, file.data, file.mode, file.uid, file.gid)
 
     def _serve(self, step: Service) -> None:

@@ -64,11 +64,15 @@ def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) ->
     if any("postfix" in _brought(checkpoint, facts) for checkpoint in checkpoints):
         waiting = queue.waiting(writer)
         if waiting:
-            raise RefusedError(
-                "queue-not-empty",
-                f"{len(waiting)} messages wait in the queue, and removing Postfix would lose them",
-                "see `sysmail status`; `sysmail queue flush` or `queue delete ID`, then retry",
-            )
+            raise _queue_not_empty(waiting)
+
+
+def _queue_not_empty(waiting: list[queue.Message]) -> RefusedError:
+    return RefusedError(
+        "queue-not-empty",
+        f"{len(waiting)} messages wait in the queue, and removing Postfix would lose them",
+        "see `sysmail status`; `sysmail queue flush` or `queue delete ID`, then retry",
+    )
 
 
 def undo(
@@ -152,13 +156,22 @@ def _remove_packages(
     """Stop what they run, remove them, and what they leave outside of their manager's books."""
     if "postfix" in brought and facts.postfix is not None:
         service.act(writer, facts, "stop")
+        if queue.waiting(writer):
+            # It came between the first look and now: forward, not back.
+            service.act(writer, facts, "start")
+            raise _queue_not_empty(queue.waiting(writer) or [])
         if facts.systemd:
             service.act(writer, facts, "disable")
     if brought and facts.distro is not None:
         say(f"removing {', '.join(brought)}")
         packages.uninstall(writer, facts.distro, brought, say)
         for path in facts.distro.leftovers:
-            if path not in checkpoint.leftovers_before:
+            if path in checkpoint.leftovers_before:
+                continue
+            state = writer.state(path, content=False)
+            if state is not None and state.kind == "directory":
+                writer.rmtree(path)
+            else:
                 writer.remove(path)
 
 
