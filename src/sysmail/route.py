@@ -48,15 +48,15 @@ def decide(policy: Policy, facts: Facts) -> Decision:
         hop = policy.smarthost or policy.mailu
     if not _has_name(policy, facts):
         _need_name(policy, next_hop, facts)
-    return Decision("relay", next_hop, f"{_route_reason(policy)}; {why}", hop)
+    return Decision("relay", next_hop, f"{_route_reason(policy)}, and {why}", hop)
 
 
 def _route_reason(policy: Policy) -> str:
     if policy.route == "relay":
-        return 'the relay, because the policy says route = "relay"'
+        return "the policy asks for the relay"
     if policy.mailu is not None:
-        return "the relay in front of Mailu, because it keeps a queue when Mailu is down"
-    return "the relay, because no Mailu is configured"
+        return "the relay keeps a queue for when Mailu is down"
+    return "no Mailu is configured"
 
 
 def _next_hop(policy: Policy) -> tuple[str, str]:

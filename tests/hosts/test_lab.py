@@ -15,6 +15,7 @@ import pytest
 
 from lab import FreshHost, Host, Lab, LabError, Rule
 from lab.network import NETNS_FOLDER
+from lab.preinstalled import DOMAIN, SHORT
 
 pytestmark = pytest.mark.hosts
 
@@ -312,11 +313,30 @@ def test_debian_installs_offline(fresh_host: FreshHost) -> None:
     host.run("apt-get -qy install dma", env=environment)
 
 
-def test_packages_are_there_before_the_boot(fresh_host: FreshHost) -> None:
-    """Preinstalled Postfix knows the host's name and runs when the host is up."""
-    host = fresh_host(packages=["postfix"])
-    assert host.run("postconf -h myhostname").stdout.strip() == host.fqdn
+@pytest.mark.parametrize("fqdn", ["one.lab.test", "mail.example.com"])
+def test_packages_are_there_before_the_boot(fresh_host: FreshHost, fqdn: str) -> None:
+    """Preinstalled Postfix knows the host's name, no other, and runs when the host is up."""
+    host = fresh_host(packages=["postfix"], fqdn=fqdn)
+    assert host.run("postconf -h myhostname").stdout.strip() == fqdn
+    assert host.run("cat /etc/mailname").stdout.strip() == fqdn
+    domain = fqdn.partition(".")[2]
+    names = f"$myhostname, {fqdn}, localhost.{domain}, , localhost"
+    assert host.run("postconf -h mydestination").stdout.strip() == names
+    subject = "openssl x509 -noout -subject -in /etc/ssl/certs/ssl-cert-snakeoil.pem"
+    assert host.run(subject).stdout.strip() == f"subject=CN = {fqdn}"
+    assert host.run("postalias -q postmaster /etc/aliases").stdout.strip() == "root"
+    assert host.run(f"grep -rlE '{SHORT}|{DOMAIN}' /etc /var", check=False).stdout == ""
     assert host.run("systemctl is-active postfix@-").stdout.strip() == "active"
+
+
+def test_syncs_reach_the_disk_of_a_durable_host_only(fresh_host: FreshHost) -> None:
+    """Other hosts do not wait for the machine's disk; folders are renamed as on a real one."""
+    for durable in (True, False):
+        host = fresh_host(durable=durable)
+        mounts = host.run("cat /proc/mounts").stdout.splitlines()
+        disk = next(line for line in mounts if line.split()[1] == "/")
+        assert ("volatile" in disk) is not durable  # newer kernels write fsync=volatile
+        host.run(["python3", "-c", "import os; os.rename('/etc/ssh', '/etc/ssh2'); os.sync()"])
 
 
 def test_arch_is_a_pacman_host(fresh_host: FreshHost) -> None:
@@ -324,6 +344,8 @@ def test_arch_is_a_pacman_host(fresh_host: FreshHost) -> None:
     host = fresh_host("arch")
     assert "ID=arch" in host.run("cat /etc/os-release").stdout
     assert host.run("command -v apt-get dpkg dpkg-query apt", check=False).stdout == ""
+    listed = host.run("pacman -Qq")
+    assert (listed.stdout, listed.stderr) == ("pacman\n", "")
     host.run("pacman -Sy --noconfirm postfix msmtp")
     assert host.run("systemctl is-enabled postfix", check=False).stdout.strip() == "disabled"
     assert ":25 " not in host.run("ss -Hltn").stdout
@@ -336,7 +358,7 @@ def test_arch_is_a_pacman_host(fresh_host: FreshHost) -> None:
     assert "smtp-forwarder" in refused.stdout
     assert refused.returncode != 0
     host.run("systemctl stop postfix && pacman -Rns --noconfirm postfix msmtp")
-    assert host.run("pacman -Qq", check=False).stdout == ""
+    assert host.run("pacman -Qq").stdout == "pacman\n"
     host.run("pacman -S --noconfirm msmtp-mta && test -x /usr/bin/sendmail")
 
 

@@ -14,13 +14,14 @@ from .clean import clean
 from .lab import Lab
 from .machine import LabError
 from .packages import missing
+from .preinstalled import OFTEN
 
 
 def main() -> int:
     """Do what the arguments say; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m lab", description="The test lab.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build the base systems that are not in the cache")
+    commands.add_parser("build", help="build what is not in the cache: base systems, layers")
     commands.add_parser("clean", help="take away what killed test runs left behind")
     shell = commands.add_parser(
         "shell", help="boot a host with DNS and an MX, and look around in it"
@@ -34,8 +35,7 @@ def main() -> int:
         return 1
     try:
         if chosen.command == "build":
-            for base in RECIPES:
-                print(layers(base)[0])
+            _build()
         elif chosen.command == "clean":
             for name in clean():
                 print(f"removed {name}")
@@ -45,6 +45,15 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return 1
     return 0
+
+
+def _build() -> None:
+    for base in RECIPES:
+        print(layers(base)[0])
+    with Lab() as lab:
+        for base, packages in OFTEN:
+            lab.host("build", base, packages=packages, boot=False)
+            print(f"{base} with {' '.join(packages)}")
 
 
 def _shell(base: str, packages: list[str], command_line: list[str]) -> int:

@@ -56,6 +56,9 @@ def _make(root: Path, debs: Path, folder: Path) -> None:
         built.append(repack(package, debs, draft, repository))
     call(["repo-add", "-q", repository / "core.db.tar.gz", *built])
     _become_arch(root)
+    # As on every real host, the repositories' databases are there, and pacman is a package itself
+    # (with none at all, `pacman -Q` fails). Its files are in place already.
+    chroot(root, ["pacman", "-Sy", "--noconfirm", "--dbonly", "pacman"])
 
 
 def _runtime(root: Path) -> list[str]:
@@ -130,6 +133,7 @@ def packages(stock: Path) -> list[Package]:
             conflicts=("smtp-forwarder",),
             drop=("usr/bin/msmtpd", *_NEWALIASES, "usr/share/man/man1/msmtpd.1.gz"),
         ),
+        Package("pacman", ("pacman-package-manager",)),
         Package("s-nail", ("s-nail",)),
     ]
 

@@ -1,27 +1,19 @@
-"""The cache of base systems: each built once, named by what went into it.
+"""The base systems: each built once, named by what went into it.
 
 A base is a folder `<cache>/bases/<name>-<key>/` that no host ever writes to; hosts are overlays
-on it. The key is a hash of the recipe's source and of what the recipe says it depends on, so a
-changed recipe is built anew and what nobody can use any more is deleted.
-The cache is `$SYSMAIL_LAB_CACHE`, or /var/cache/sysmail-lab.
+on it. The key is a hash of the recipe's source and of what the recipe says it depends on.
 """
 
 from __future__ import annotations
 
-import ast
-import fcntl
 import hashlib
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import arch, debian, relayhost
+from .cache import cache_folder, made_once, meaning
 from .machine import LabError
-from .mounts import remove_tree
 
 
 @dataclass(frozen=True)
@@ -41,11 +33,6 @@ RECIPES = {
 }
 
 
-def cache_folder() -> Path:
-    """Where everything that outlives a test run is kept."""
-    return Path(os.environ.get("SYSMAIL_LAB_CACHE") or "/var/cache/sysmail-lab")
-
-
 def key(name: str) -> str:
     """The hash that names the base `name` as its recipe is now."""
     recipe = RECIPES[name]
@@ -53,19 +40,8 @@ def key(name: str) -> str:
     for below in recipe.below:
         digest.update(key(below).encode())
     for source in recipe.sources:
-        digest.update(_meaning((Path(__file__).parent / source).read_text()).encode())
+        digest.update(meaning(Path(__file__).parent / source))
     return digest.hexdigest()[:12]
-
-
-def _meaning(source: str) -> str:
-    """Python source without its layout, comments and docstrings: those build nothing."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
-            node
-        ):
-            node.body = node.body[1:]
-    return ast.dump(tree)
 
 
 def layers(name: str) -> list[Path]:
@@ -80,35 +56,5 @@ def layers(name: str) -> list[Path]:
 
 
 def _built(name: str, below: list[Path]) -> Path:
-    bases = cache_folder() / "bases"
-    bases.mkdir(parents=True, exist_ok=True)
-    target = bases / f"{name}-{key(name)}"
-    if target.is_dir():
-        return target
-    with _lock(bases / f".{name}.lock"):
-        if target.is_dir():  # somebody else built it while this run waited
-            return target
-        began = time.monotonic()
-        print(f"lab: building base {name} (once) ...", file=sys.stderr, flush=True)
-        draft = bases / f".{name}-draft"
-        remove_tree(draft)
-        draft.mkdir()
-        RECIPES[name].build(draft, below)
-        draft.rename(target)
-        for other in bases.glob(f"{name}-*"):
-            if other != target and not _in_use(other):
-                remove_tree(other)
-        print(f"lab: base {name} built in {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return target
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _in_use(folder: Path) -> bool:
-    """True if some overlay has the folder as a layer."""
-    return any(f"{folder}" in line for line in Path("/proc/mounts").read_text().splitlines())
+    target = cache_folder() / "bases" / f"{name}-{key(name)}"
+    return made_once(target, name, target.name, lambda draft: RECIPES[name].build(draft, below))

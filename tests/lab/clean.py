@@ -12,7 +12,7 @@ import re
 import signal
 from pathlib import Path
 
-from .bases import cache_folder
+from .cache import cache_folder
 from .cgroups import Cgroup, groups_named
 from .machine import call, start_time, wait_until
 from .mounts import remove_tree

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .bases import layers
-from .chroot import chroot, services_kept_stopped
 from .container import Container
-from .hostsfile import stock_hosts_file
+from .identity import CHECKOUT_INSIDE, write_identity
 from .network import Node
 from .overlay import Overlay
+from .preinstalled import Preinstalled, install, preinstalled
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-CHECKOUT_INSIDE = "/opt/sysmail"
 
 
 class Host:
@@ -34,13 +31,24 @@ class Host:
         nameserver: str,
         packages: Iterable[str] = (),
         hosts_file: str | None = None,
+        durable: bool = False,
     ) -> None:
         """Prepare the disk: overlay, identity, names, preinstalled packages."""
         self.name = name
         self.fqdn = fqdn
         self.base = base
         self.node = node
-        self._overlay = Overlay(folder, tuple(layers(base)))
+        wanted = list(packages)
+        network = node.netns_path
+        below = layers(base)
+        layer: Preinstalled | None = None
+        # With a name or a file that is not as usual, packages may decide otherwise than in a layer.
+        if wanted and hosts_file is None and "." in fqdn:
+            layer = preinstalled(
+                base, wanted, netns=network, nameserver=nameserver, ipv6=node.address6 != ""
+            )
+            below = [layer.tree, *below]
+        self._overlay = Overlay(folder, tuple(below), durable)
         self._overlay.mount()
         self._container = Container(
             name=machine,
@@ -49,8 +57,11 @@ class Host:
             console=folder / "console",
             binds={CHECKOUT: CHECKOUT_INSIDE},
         )
-        self._write_identity(nameserver, hosts_file)
-        self._install(list(packages))
+        write_identity(self.root, fqdn, nameserver, hosts_file)
+        if layer is not None:
+            layer.personalize(self.root, fqdn, network)
+        elif wanted:
+            install(self.root, base, wanted, fqdn, network)
 
     @property
     def root(self) -> Path:
@@ -139,36 +150,3 @@ class Host:
         """Kill it and delete its disk."""
         self.kill()
         self._overlay.remove()
-
-    def _write_identity(self, nameserver: str, hosts_file: str | None) -> None:
-        etc = self.root / "etc"
-        # As Debian's installer does it: the short name here, the full one in /etc/hosts.
-        (etc / "hostname").write_text(f"{self.fqdn.split('.')[0]}\n")
-        (etc / "hosts").write_text(
-            stock_hosts_file(self.fqdn) if hosts_file is None else hosts_file
-        )
-        domain = self.fqdn.partition(".")[2]
-        search = f"search {domain}\n" if domain else ""
-        (etc / "resolv.conf").unlink(missing_ok=True)
-        (etc / "resolv.conf").write_text(f"{search}nameserver {nameserver}\n")
-        (etc / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
-        (self.root / CHECKOUT_INSIDE.lstrip("/")).mkdir(parents=True, exist_ok=True)
-
-    def _install(self, packages: list[str]) -> None:
-        if not packages:
-            return
-        with services_kept_stopped(self.root):
-            if self.base == "arch":
-                commands = [["pacman", "-Sy", "--noconfirm", "--needed", *packages]]
-            else:
-                commands = [
-                    ["apt-get", "-q", "update"],
-                    ["apt-get", "-qy", "install", *packages],
-                ]
-            for command in commands:
-                chroot(
-                    self.root,
-                    ["sh", "-c", shlex.join(command)],
-                    hostname=self.fqdn,
-                    netns=self.node.netns_path,
-                )

@@ -70,7 +70,7 @@ class Lab:
         """Take everything away."""
         self.close()
 
-    def host(
+    def host(  # noqa: PLR0913 - what a host is like has no natural groups, and all is by name
         self,
         name: str,
         base: str = "debian",
@@ -79,13 +79,16 @@ class Lab:
         ipv6: bool = True,
         packages: Iterable[str] = (),
         hosts_file: str | None = None,
+        durable: bool = False,
         boot: bool = True,
     ) -> Host:
         """Make a host and boot it.
 
         `fqdn` is `<name>.lab.test` unless given, and is in DNS forward and reverse. Without `ipv6`
-        its kernel has no IPv6 at all. `packages` are installed before it boots. `hosts_file` is
-        the text of its /etc/hosts in place of the stock one. Raises LabError if it does not boot.
+        its kernel has no IPv6 at all. `packages` are installed before it boots: from a layer that
+        is made when a list of packages is first asked for. `hosts_file` is the text of its
+        /etc/hosts in place of the stock one. On a `durable` host a sync reaches the machine's
+        disk, and takes as long as that takes. Raises LabError if it does not boot.
         """
         full = fqdn or f"{name}.{DOMAIN}"
         with self._lock:
@@ -102,6 +105,7 @@ class Lab:
             nameserver=self.dns.address,
             packages=packages,
             hosts_file=hosts_file,
+            durable=durable,
         )
         with self._lock:
             self._hosts.append(host)

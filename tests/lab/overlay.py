@@ -2,6 +2,10 @@
 
 The upper layer is the host's own and outlives a kill: what was written stays written (as far as
 the page cache goes: a power cut that loses unsynced data is not what an overlay can show).
+
+For the same reason a sync inside a host does nothing, unless the overlay is `durable`: the calls
+are made and succeed, so that a trace shows them, but nobody waits for the machine's disk. Without
+that each file that is copied up would be synced, and each host that ends would sync the machine.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ class Overlay:
 
     folder: Path
     layers: tuple[Path, ...]
+    durable: bool = False
 
     @property
     def root(self) -> Path:
@@ -34,6 +39,9 @@ class Overlay:
         """Make it, or mount it again; nothing happens if it is mounted."""
         if mounts_under(self.root):
             return
+        # A volatile overlay marks it, and is not mounted again with the mark: that is for the case
+        # that the machine went down in between.
+        shutil.rmtree(self.folder / "work", ignore_errors=True)
         for part in ("upper", "work", "root"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         lower = ":".join(str(layer) for layer in self.layers)
@@ -41,6 +49,8 @@ class Overlay:
         mode = stat.S_IMODE(self.layers[0].stat().st_mode)
         (self.folder / "upper").chmod(mode)
         options = f"lowerdir={lower},upperdir={self.folder}/upper,workdir={self.folder}/work"
+        # As on a real disk, a folder can be renamed wherever its files are from.
+        options += ",redirect_dir=on" if self.durable else ",redirect_dir=on,volatile"
         call(["mount", "-t", "overlay", "overlay", "-o", options, self.root])
 
     def remove(self) -> None:

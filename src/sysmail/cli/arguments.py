@@ -61,6 +61,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
                 action="store_true",
                 help="notices that were lost up to now are known",
             )
+        if name == "prove":
+            sub.add_argument(
+                "--to",
+                metavar="ADDRESS",
+                default="",
+                help="also send a message there through every entrance, and follow each",
+            )
         if name in ("rollback", "remove"):
             sub.add_argument(
                 "--force", action="store_true", help="also over files that were edited since"

@@ -149,7 +149,7 @@ def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
     if command == "prove":
         from sysmail.commands import prove
 
-        return prove.run(host, arguments.policy, flags)
+        return prove.run(host, arguments.policy, flags, arguments.to)
     if command == "status":
         from sysmail.commands import status
 

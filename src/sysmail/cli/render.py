@@ -28,7 +28,8 @@ def as_text(report: Report, *, colour: bool) -> str:
 
     lines: list[str] = []
     if report.route is not None:
-        lines.append(f"{paint('route', 'bold')}  {report.route.name}, {report.route.reason}")
+        route = report.route
+        lines.append(f"{paint('route', 'bold')}  {route.name} to {route.next_hop}: {route.reason}")
     lines += _steps(report, paint)
     lines += _verdicts(report, paint)
     details = _DETAILS.get(report.command)

@@ -6,17 +6,41 @@ from collections.abc import Mapping
 from typing import Optional
 
 from sysmail.commands.situation import look, probe_next_hop
-from sysmail.host.port import Reader
+from sysmail.errors import PolicyError, UsageError
+from sysmail.host.port import Writer
+from sysmail.policy import parse
 from sysmail.prove import prove
 from sysmail.report import FAIL, UNKNOWN, Report
 
-__all__ = ["run"]
+__all__ = ["check_recipient", "run"]
 
 
-def run(reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]]) -> Report:
-    """Exit code 0 when all pass, 1 when a promise is broken, 3 when one could not be determined."""
-    situation = look(reader, policy_path, flags)
-    verdicts = prove(reader, situation, probe_next_hop(reader, situation))
+def check_recipient(address: str) -> None:
+    """UsageError for what cannot be an address: the rules are those of the policy's admin."""
+    try:
+        parse({"admin": address})
+    except PolicyError as error:
+        message = error.message.replace("`admin`", "the address after --to")
+        raise UsageError("usage", message, "give a mail address outside of this host") from error
+
+
+def run(
+    writer: Writer, policy_path: str, flags: Mapping[str, Optional[object]], to: str = ""
+) -> Report:
+    """Exit code 0 when all pass, 1 when a promise is broken, 3 when one could not be determined.
+
+    With ``to``, an address, a message is also sent there through every
+    entrance of the host. UsageError when it cannot be an address.
+    """
+    if to:
+        check_recipient(to)
+    situation = look(writer, policy_path, flags)
+    verdicts = prove(writer, situation, probe_next_hop(writer, situation))
+    if to:
+        from sysmail.commands.deliver import prove_deliveries
+
+        verdicts += prove_deliveries(writer, situation, to)
+
     statuses = {verdict.status for verdict in verdicts}
     outcome, code = "proven", 0
     if FAIL in statuses:

@@ -232,7 +232,7 @@ def _report(arrivals: list[Arrival], waiting: int, differences: list[str]) -> Re
         command="try",
         outcome="arrived" if not problems else "failed",
         exit_code=0 if not problems else 1,
-        route=RouteSummary("relay", "catcher", "a try: mail goes to a catcher on this host"),
+        route=RouteSummary("relay", "catcher", "a try, and mail goes to a catcher on this host"),
         steps=(
             StepResult("send", f"{arrived} of {len(arrivals)} messages arrived", changed=False),
         ),

@@ -323,7 +323,11 @@ class Machine:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             os.symlink(target, temporary)
-            os.rename(temporary, path)
+            try:
+                os.rename(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
             _sync_directory(os.path.dirname(path))
 
     def mkdir(self, path: str, mode: int, uid: int = 0, gid: int = 0) -> None:
@@ -364,6 +368,9 @@ class Machine:
 
     def rmtree(self, path: str) -> None:
         """Remove a directory of our own with all that is in it; links are not followed."""
+        if os.path.islink(path):
+            self.remove(path)
+            return
         with _told(path, "removed"):
             for root, directories, files in os.walk(path, topdown=False):
                 for name in files:
