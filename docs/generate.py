@@ -1,35 +1,124 @@
-"""Writes the generated parts of the documentation, or checks that they are up to date.
+"""Writes the generated parts of the documentation, or checks that all of it is up to date.
 
     python3 docs/generate.py            # write
-    python3 docs/generate.py --check    # change nothing; exit 1 if something is out of date
+    python3 docs/generate.py --check    # change nothing; exit 1 if something is wrong
 
 A page says where a generated part belongs by two comments,
 ``<!-- generated: NAME -->`` and ``<!-- end -->``; what stands between is replaced.
+The check also follows every link from page to page and to files of the repository.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from pathlib import Path
 from typing import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+# Nothing of this is installed.
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
-from sysmail.policy import postfix_markdown, reference_markdown  # noqa: E402  # not installed
+from docs.error_codes import error_codes_markdown  # noqa: E402
+
+from sysmail.distro import DISTROS, Distro  # noqa: E402
+from sysmail.policy.reference import postfix_markdown, reference_markdown  # noqa: E402
+
+
+def _code(words: object) -> str:
+    return f"`{words}`" if words else "–"
+
+
+def _codes(words: tuple[str, ...]) -> str:
+    return ", ".join(f"`{word}`" for word in words) or "–"
+
+
+def _command(argv: tuple[str, ...]) -> str:
+    return _code(" ".join(argv).replace("\n", "\\n"))
+
+
+_ROWS: tuple[tuple[str, Callable[[Distro], str]], ...] = (
+    ("`ID` or `ID_LIKE` in os-release", lambda row: _codes(row.ids)),
+    ("tried on booted hosts", lambda row: "yes" if row.tried else "no, from documentation"),
+    ("Postfix", lambda row: _codes(row.postfix)),
+    ("a login needs", lambda row: _codes(row.sasl)),
+    ("msmtp", lambda row: _codes(row.msmtp)),
+    ("certificates", lambda row: _codes(row.certificates)),
+    ("CA file", lambda row: _code(row.ca_file)),
+    ("installing Postfix starts it", lambda row: "yes" if row.starts_on_install else "no"),
+    ("units", lambda row: _codes(row.units)),
+    ("what is installed", lambda row: _command(row.query)),
+    ("what would be installed", lambda row: _command(row.candidate)),
+    ("renew the lists", lambda row: _command(row.refresh)),
+    ("install", lambda row: _command(row.install)),
+    ("remove", lambda row: _command(row.uninstall)),
+    ("finish a cut-off installation", lambda row: _command(row.repair)),
+    ("environment", lambda row: _codes(tuple(f"{k}={v}" for k, v in row.environment.items()))),
+    ("leftovers that are removed", lambda row: _codes(row.leftovers)),
+)
+
+
+def distributions_markdown() -> str:
+    """Return what sysmail knows of each family of distributions: a table for each."""
+    parts: list[str] = []
+    for distro in DISTROS:
+        lines = [f"### {distro.name}", "", "| | |", "|---|---|"]
+        lines += [f"| {title} | {value(distro)} |" for title, value in _ROWS]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def other_mtas_markdown() -> str:
+    """Return the packages that are taken for another mail program."""
+    return _codes(tuple(sorted({name for row in DISTROS for name in row.other_mtas}))) + "."
+
+
+def by_products_markdown() -> str:
+    """Return what a comparison of a host that was put back leaves out, from the tests."""
+    tree = ast.parse((ROOT / "tests/hosts/onhost.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "BY_PRODUCTS":
+            names = next(n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
+            return "\n".join(f"- `/{name}`" for name in sorted(str(names).split()))
+    raise LookupError("tests/hosts/onhost.py has no BY_PRODUCTS")
+
 
 PARTS: dict[str, Callable[[], str]] = {
     "policy-keys": reference_markdown,
     "postfix-parameters": postfix_markdown,
+    "error-codes": error_codes_markdown,
+    "distributions": distributions_markdown,
+    "other-mtas": other_mtas_markdown,
+    "by-products": by_products_markdown,
 }
 
 _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
+_FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
 def render(text: str) -> str:
     """Return a page's text with its generated parts made anew."""
-    return _PART.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n{found[3]}", text)
+    return _PART.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]().strip()}\n\n{found[3]}", text)
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Return the links of a page that lead nowhere."""
+    broken: list[str] = []
+    for path, anchor in _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))):
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (
+            anchor and target.suffix == ".md" and anchor[1:] not in _anchors(target)
+        ):
+            broken.append(path + anchor)
+    return broken
 
 
 def main(arguments: list[str]) -> int:
@@ -44,10 +133,17 @@ def main(arguments: list[str]) -> int:
         print(f"{page.relative_to(ROOT)}: {'out of date' if arguments else 'written'}")
         if not arguments:
             page.write_text(after, encoding="utf-8")
-    if stale and arguments:
+    if not arguments:
+        return 0
+    if stale:
         print("Run `make docs` and look at what it changed.")
-        return 1
-    return 0
+    broken = [
+        f"{page.relative_to(ROOT)}: no such target: {link}"
+        for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+        for link in broken_links(page)
+    ]
+    print("\n".join(broken), end="\n" if broken else "")
+    return 1 if stale or broken else 0
 
 
 if __name__ == "__main__":

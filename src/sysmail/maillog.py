@@ -6,7 +6,6 @@ writes itself (postconf(5), maillog_file) or syslogd's.
 
 from __future__ import annotations
 
-import calendar
 import re
 import time
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ SYSLOG_FILES = ("/var/log/mail.log", "/var/log/maillog")
 LOST = "undeliverable postmaster notification discarded"
 """What bounce(8) says when the last notice about a message is gone (measured)."""
 
-_MONTHS = {name: n for n, name in enumerate(calendar.month_abbr) if name}
+_MONTH_NAMES = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
 _STAMP = re.compile(r"([A-Z][a-z]{2}) +(\d+) (\d\d):(\d\d):(\d\d)")
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)")
 _DELIVERY = re.compile(

@@ -17,6 +17,8 @@ from sysmail.policy import Hop, Policy, Secret
 
 __all__ = ["Reached", "check_next_hop", "is_temporary"]
 
+TIMEOUT_SECONDS = 5.0
+
 TEMPORARY = frozenset({"name-not-resolved", "port-closed", "connection-lost", "next-hop-busy"})
 """Codes of failures that may pass by themselves: a next hop that is down."""
 
@@ -36,7 +38,12 @@ def check_next_hop(
 ) -> Reached:
     """Reach the next hop as the relay will. HostError with a code of its own for each failure."""
     session = reader.smtp(
-        hop.host, hop.port, name=hop.host, tls=hop.tls, ca_file=hop.ca_file or ca_file
+        hop.host,
+        hop.port,
+        name=hop.host,
+        tls=hop.tls,
+        ca_file=hop.ca_file or ca_file,
+        timeout=TIMEOUT_SECONDS,
     )
     try:
         _expect_greeting(session)
@@ -103,9 +110,14 @@ def _login(
     temporary = 400 <= reply.code < 500
     raise HostError(
         "next-hop-busy" if temporary else "login-refused",
-        f"{session.peer} refused the login of {hop.username}: {reply.code} {reply.text}",
+        f"{session.peer} refused the login of {hop.username}: {reply.code} {_discreet(reply.text)}",
         "check username and password (password_file) in the policy",
     )
+
+
+def _discreet(text: str) -> str:
+    """A server's words without what may be a credential that it echoes."""
+    return re.sub(r"[A-Za-z0-9+/=]{16,}", "***", text)
 
 
 def _check_envelope(session: SmtpSession, sender: str, recipient: str) -> None:

@@ -7,7 +7,7 @@ is only started or told to read its files when all of them are written.
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Optional, Union
@@ -185,12 +185,24 @@ def describe(step: Step) -> StepResult:
     return StepResult("policy", "record the policy that is in force")
 
 
+def _discreet(text: str) -> list[str]:
+    """The lines of somebody's own file, without a password that stands in one of them."""
+    return [
+        re.sub(r"((?:static|inline):).*", r"\1 (not shown)", line)
+        if "password" in line.lower()
+        else line
+        for line in text.splitlines()
+    ]
+
+
 def _diff(step: WriteFile) -> str:
     file, before = step.file, step.before
     if file.secret:
         return "(secret, not shown)\n"
-    old = before.data.decode("utf-8", "replace").splitlines() if before is not None else []
+    old = _discreet(before.data.decode("utf-8", "replace")) if before is not None else []
     new = file.data.decode("utf-8", "replace").splitlines()
+    import difflib  # only where something changes
+
     lines = list(difflib.unified_diff(old, new, file.path, file.path, lineterm="", n=2))
     if not lines and before is not None:
         lines = [

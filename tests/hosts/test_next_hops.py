@@ -99,6 +99,17 @@ def test_found_before_anything_changes(
     }
     if break_it in changes:
         path.write_text(text.replace(*changes[break_it]))
+    if break_it == "tls":
+        speak = (
+            "import socket\n"
+            "s = socket.create_server(('::', 2525), family=socket.AF_INET6, dualstack_ipv6=True)\n"
+            "while True:\n"
+            "    c, _ = s.accept(); c.sendall(b'220 plain ESMTP\\r\\n' * 40); c.close()\n"
+        )
+        lab.smarthost.machine.start(["python3", "-c", speak])
+        lab.smarthost.machine.run(
+            "for i in $(seq 50); do ss -Hltn | grep -q :2525 && exit 0; sleep 0.1; done; exit 1"
+        )
     before = snapshot(host)
     ran = sysmail(host, "apply")
     assert (ran.status, ran.codes) == (1, [code]), ran.report["errors"]
@@ -140,7 +151,7 @@ def test_a_smarthost_that_is_down(lab: Lab, fresh_host: FreshHost) -> None:
         assert sysmail(host, "prove").verdict("verified-next-hop")["status"] == "fail"
     finally:
         lab.join(lab.smarthost)
-    lab.mx.wait_for(lambda m: m.message["Subject"] == "during", timeout=60)
+    lab.mx.wait_for(lambda m: m.message["Subject"] == "during", timeout=120)
     apply(host, "--admin", "other@example.org")
 
 

@@ -156,7 +156,6 @@ def test_symlink_replaces_a_file(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["link"]
 
 
-@pytest.mark.xfail(reason="symlink leaves its temporary link behind", strict=True)
 def test_symlink_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link that cannot be put there leaves the old file, and nothing beside it."""
     path = tmp_path / "link"
@@ -253,18 +252,7 @@ def test_remove_and_rmdir(tmp_path: Path) -> None:
     assert caught.value.code == "file-not-removed"
 
 
-@pytest.mark.parametrize(
-    "top",
-    [
-        "directory",
-        pytest.param(
-            "link",
-            marks=pytest.mark.xfail(
-                reason="os.walk follows the link that it begins at", strict=True
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("top", ["directory", "link"])
 def test_rmtree_follows_no_link(tmp_path: Path, top: str) -> None:
     """A tree is removed with all that is in it, and nothing that a link points to."""
     outside = tmp_path / "outside"

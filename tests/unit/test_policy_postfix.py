@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sysmail.errors import PolicyError
-from sysmail.policy import KEYS, PROTECTED, parse, postfix_markdown
-from sysmail.policy.postfix_extras import RULES, protection
+from sysmail.policy import KEYS, parse
+from sysmail.policy.postfix_extras import PROTECTED, RULES, protection
 from sysmail.policy.postfix_protected import _GROUPS, PROMISES
+from sysmail.policy.reference import postfix_markdown
 
 HARMLESS = """
     always_bcc biff default_process_limit disable_vrfy_command enable_long_queue_ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Callable
 
+from sysmail import queue
 from sysmail.apply import packages, service
 from sysmail.apply.checkpoint import Checkpoint, remember, save
 from sysmail.errors import StepError
@@ -22,6 +23,7 @@ from sysmail.postfix.maps import DIRECTORY
 
 __all__ = ["Transaction"]
 
+REQUEUE_SECONDS = 5.0
 _OWN_DIRECTORIES = ("/etc/postfix", DIRECTORY)
 
 
@@ -136,5 +138,17 @@ class Transaction:
             service.bring_up(self._writer, self._facts, step.action, step.listen)
 
     def _requeue(self) -> None:
-        """postsuper(1): through cleanup(8) again, so that the new tables apply. Held mail stays."""
+        """postsuper(1): through cleanup(8) again, so that the new tables apply. Held mail stays.
+
+        pickup(8) looks into maildrop once a minute unless it is woken; the proof
+        that follows is about what waits then.
+        """
+        if not any(m.queue == "deferred" for m in queue.waiting(self._writer) or []):
+            return
         self._writer.run(["postsuper", "-r", "ALL", "deferred"])
+        self._writer.run(["postkick", "public", "pickup", "W"])
+        deadline = self._writer.now() + REQUEUE_SECONDS
+        while self._writer.now() < deadline:
+            if not any(m.queue == "maildrop" for m in queue.waiting(self._writer) or []):
+                return
+            self._writer.sleep(0.05)

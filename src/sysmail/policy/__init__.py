@@ -24,29 +24,23 @@ from __future__ import annotations
 from sysmail.policy.dump import dump, with_flags
 from sysmail.policy.load import parse, parse_text
 from sysmail.policy.model import Alert, Hop, Limits, Policy, Queue, Secret
-from sysmail.policy.postfix_extras import PROTECTED, Protected
 from sysmail.policy.quantities import duration_text, size_text
-from sysmail.policy.reference import postfix_markdown, reference_markdown
 from sysmail.policy.schema import KEYS, SECTIONS, Key
 
 __all__ = [
     "KEYS",
-    "PROTECTED",
     "SECTIONS",
     "Alert",
     "Hop",
     "Key",
     "Limits",
     "Policy",
-    "Protected",
     "Queue",
     "Secret",
     "dump",
     "duration_text",
     "parse",
     "parse_text",
-    "postfix_markdown",
-    "reference_markdown",
     "size_text",
     "with_flags",
 ]

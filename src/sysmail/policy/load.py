@@ -7,13 +7,11 @@ its key, and nothing is guessed.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from sysmail.errors import PolicyError
 from sysmail.policy.model import Alert, Hop, Limits, Policy, Queue
-from sysmail.policy.postfix_extras import read_extras
 from sysmail.policy.rules import check_policy, read_hop
 from sysmail.policy.schema import KEYS, SECTIONS, Key
 from sysmail.policy.text import read_document
@@ -44,10 +42,18 @@ def parse(data: Mapping[str, object], *, from_ansible: bool = False) -> Policy:
         queue=Queue(**_values(sections["queue"] or {}, "queue", KEYS)),
         alert=Alert(**_values(sections["alert"] or {}, "alert", KEYS)),
         limits=Limits(**_values(sections["limits"] or {}, "limits", KEYS)),
-        postfix=read_extras(sections["postfix"] or {}),
+        postfix=_extras(sections["postfix"] or {}),
     )
     check_policy(policy)
     return policy
+
+
+def _extras(table: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    if not table:
+        return ()
+    from sysmail.policy.postfix_extras import read_extras  # a long table that few policies need
+
+    return read_extras(table)
 
 
 def parse_text(text: str, name: str) -> Policy:
@@ -104,6 +110,8 @@ def _unknown(name: object, section: str, names: Iterable[str]) -> PolicyError:
         )
     prefix = f"{section}." if section else ""
     # A long text is not a misspelt key, and comparing it would take long.
+    import difflib  # only for a mistake
+
     near = difflib.get_close_matches(name[:40].lower(), list(names), n=1, cutoff=0.6)
     elsewhere = [key.name for key in KEYS if key.last == name]
     if near:

@@ -156,6 +156,8 @@ def _next_hop(decision: Decision, facts: Facts) -> dict[str, str]:
         # Brackets: no MX lookup. The text must equal the key of the password map.
         "relayhost": relayhost(hop),
         "smtp_host_lookup": "dns, native",
+        # One server, tried again soon: a connection that hangs must not hold the next try up.
+        "smtp_connect_timeout": "10s",
         "smtp_tls_loglevel": "1",
         "smtp_tls_security_level": _tls_level(hop),
     }
