@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from onhost import SYSMAIL, apply, sysmail
 
-from lab import FreshHost, Lab
+from lab import FreshHost, Host, Knocks, Lab
 
 
 @pytest.mark.parametrize("base", ["debian", "arch"])
@@ -27,12 +27,21 @@ def test_never_open_while_installing_applying_and_removing(
     assert knocks.successes == 0, knocks
 
 
+def _knocked(lab: Lab, host: Host, command: str) -> Knocks:
+    """What a second host's knocking gave while a command ran."""
+    knocker = lab.knock(host)
+    knocker.start()
+    try:
+        host.run(command, timeout=300)
+    finally:
+        knocks = knocker.stop()
+    return knocks
+
+
 def test_try_is_never_open(lab: Lab, fresh_host: FreshHost) -> None:
     """Nor during a try on a bare Debian host."""
     host = fresh_host()
-    with lab.knock(host) as knocker:
-        host.run([SYSMAIL, "try"], timeout=300)
-    knocks = knocker.stop()
+    knocks = _knocked(lab, host, f"{SYSMAIL} try")
     assert knocks.attempts > 1000
     assert knocks.successes == 0, knocks
 
@@ -41,13 +50,9 @@ def test_a_host_that_listens_outside_is_closed(lab: Lab, fresh_host: FreshHost) 
     """A stock Postfix that listens on every interface is told, and closed by apply."""
     host = fresh_host(packages=["postfix", "msmtp"])
     host.run("postconf -e inet_interfaces=all mydestination= && systemctl restart postfix")
-    with lab.knock(host) as knocker:
-        host.run("sleep 0.5")
-    assert knocker.stop().successes > 0, "the knocker cannot see an open port"
+    assert _knocked(lab, host, "sleep 0.5").successes > 0, "the knocker cannot see an open port"
     apply(host, "--admin", "ops@example.org")
-    with lab.knock(host) as knocker:
-        host.run("sleep 1")
-    assert knocker.stop().successes == 0
+    assert _knocked(lab, host, "sleep 1").successes == 0
 
 
 @pytest.mark.parametrize(

@@ -340,7 +340,7 @@ def test_signal_puts_the_host_back(capsys: pytest.CaptureFixture[str]) -> None:
     original = host.programs["systemctl"]
 
     def terminated(argv: Any, stdin: Any) -> Any:
-        if argv[1] == "restart":
+        if argv[1] == "start":
             os.kill(os.getpid(), signal.SIGTERM)
         return original(argv, stdin)
 

@@ -8,40 +8,54 @@ from typing import Optional
 from sysmail import maillog
 from sysmail.apply.greeting import SECONDS, wait_for_greeting
 from sysmail.errors import HostError, StepError
-from sysmail.facts.collect import collect_postfix
+from sysmail.facts.collect import collect_postfix, master_running
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 
 __all__ = ["act", "bring_up", "is_running"]
 
 
+STOP_SECONDS = 15.0
+
+
 def act(writer: Writer, facts: Facts, action: str) -> None:
     """``enable``, ``disable``, ``start``, ``stop``, ``restart`` or ``reload`` Postfix.
 
-    Without systemd there is nothing to enable here: the distribution's
-    package has done it for its init system.
+    After ``stop`` no master runs any more. Without systemd there is nothing
+    to enable here: the distribution's package has done it for its init system.
     """
+    if action == "restart":
+        act(writer, facts, "stop")
+        act(writer, facts, "start")
+        return
     if facts.systemd:
-        if action in {"start", "restart"}:
+        if action == "start":
             # Also forgets how often it was started lately, which systemd limits.
             units = facts.distro.units if facts.distro is not None else ("postfix.service",)
             writer.run(["systemctl", "reset-failed", *units])
         done = writer.run(["systemctl", action, "postfix.service"])
-        if done.status != 0 and action != "stop":
-            raise _failed(writer, facts, action, done.err)
+    elif action in {"enable", "disable"}:
         return
-    if action in ("enable", "disable"):
-        return
-    words: Sequence[str] = {"restart": ("stop", "start")}.get(action, (action,))
-    for word in words:
-        done = writer.run(["postfix", word])
-        if done.status != 0 and word != "stop":
-            raise _failed(writer, facts, action, done.err)
+    else:
+        done = writer.run(["postfix", action])
+    if action == "stop":
+        _wait_until_stopped(writer, facts)
+    elif done.status != 0:
+        raise _failed(writer, facts, action, done.err)
 
 
-def is_running(writer: Writer) -> bool:
+def _wait_until_stopped(writer: Writer, facts: Facts) -> None:
+    """On Debian the master is another unit's, which systemctl(1) does not wait for."""
+    deadline = writer.now() + STOP_SECONDS
+    while is_running(writer, facts):
+        if writer.now() >= deadline:
+            raise _failed(writer, facts, "stop", "it still runs")
+        writer.sleep(0.02)
+
+
+def is_running(writer: Writer, facts: Facts) -> bool:
     """Whether the master daemon runs, whatever the service manager says."""
-    return writer.which("postfix") is not None and writer.run(["postfix", "status"]).status == 0
+    return facts.postfix is not None and master_running(writer, facts.postfix)
 
 
 def bring_up(writer: Writer, facts: Facts, action: str, listen: Sequence[str]) -> None:

@@ -219,7 +219,7 @@ def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> No
     if was.get("running"):
         # Not reload: inet_interfaces may differ (FACTS.md).
         service.act(writer, facts, "restart")
-        if not service.is_running(writer):
+        if not service.is_running(writer, facts):
             raise HostError(
                 "service-not-restored",
                 "Postfix did not start again with its former configuration",

@@ -10,7 +10,7 @@ from sysmail.facts import parse
 from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts
 from sysmail.host.port import Reader
 
-__all__ = ["collect", "collect_listeners", "collect_postfix"]
+__all__ = ["collect", "collect_listeners", "collect_postfix", "master_running"]
 
 MAIL_SPOOLS = ("/var/mail", "/var/spool/mail")
 SASL_MODULES = (
@@ -50,7 +50,7 @@ def collect(reader: Reader) -> Facts:
         sendmail=reader.link(reader.which("sendmail") or "") or "",
         postfix=postfix,
         service=_service(reader, distro) if systemd and postfix is not None else ServiceFacts(),
-        master_running=postfix is not None and _master_running(reader, postfix),
+        master_running=postfix is not None and master_running(reader, postfix),
         sasl_plain=_sasl_plain(reader),
         log_socket=reader.link("/dev/log") is not None,
         mailboxes=_mailboxes(reader),
@@ -110,7 +110,7 @@ def _service(reader: Reader, distro: Optional[Distro]) -> ServiceFacts:
     return parse.services(reader.ask(["systemctl", "show", "-p", wanted, *units]).out)
 
 
-def _master_running(reader: Reader, postfix: PostfixFacts) -> bool:
+def master_running(reader: Reader, postfix: PostfixFacts) -> bool:
     """Whether the process that the pid file of master(8) names is a Postfix master."""
     pid = _text(reader, postfix["queue_directory"] + "/pid/master.pid").strip()
     return pid.isdigit() and _text(reader, f"/proc/{pid}/comm").strip() == "master"
