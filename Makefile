@@ -96,8 +96,15 @@ lab-packages: root venv
 lab: lab-packages ## as root: install what the lab needs, and build its base systems
 	@$(lab) build
 
+# A fresh Debian has a python3 that cannot make environments until python3-venv is there.
+.PHONY: python
+python: root
+	@test -n "$(PYTHONS)" || { apt-get update --quiet; \
+		DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends \
+			python3 python3-venv; }
+
 .PHONY: test
-test: root ## as root: everything; pytest's closing line of the hosts comes last
+test: root python ## as root: everything; pytest's closing line of the hosts comes last
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory unit-all
 	@$(MAKE) --no-print-directory lab

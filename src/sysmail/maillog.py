@@ -118,10 +118,10 @@ def deliveries(lines: list[str], queue_id: str = "") -> tuple[Delivery, ...]:
 
 
 def queue_id_of(lines: list[str], message_id: str) -> str:
-    """The queue id under which cleanup(8) took a Message-ID; empty when it is not there."""
+    """The queue id under which cleanup(8) took a Message-ID, with or without brackets; or empty."""
     for line in lines:
         match = re.search(r"/cleanup\[\d+\]: ([0-9A-Za-z]+): message-id=<(.*)>", line)
-        if match and match.group(2) == message_id:
+        if match and match.group(2) == message_id.strip("<>"):
             return match.group(1)
     return ""
 

@@ -10,6 +10,10 @@ from sysmail.facts.model import Facts, PostfixFacts
 
 __all__ = ["findings", "other_mtas"]
 
+# Mail for root that a stock Postfix stored and nobody opened is why sysmail exists, and makes no
+# host a mail server.
+_NOBODYS_MAILBOXES = frozenset({"root", "nobody", "mail", "postmaster"})
+
 _DOMAINS = ("virtual_mailbox_domains", "virtual_alias_domains", "relay_domains")
 _DELIVERY = ("home_mailbox", "mailbox_transport", "virtual_transport", "content_filter")
 _SETTINGS = (
@@ -35,7 +39,11 @@ def other_mtas(facts: Facts) -> tuple[str, ...]:
 
 def findings(facts: Facts) -> list[str]:
     """What shows that this host is a mail server, one clause each; empty when nothing does."""
-    found = [f"{path} holds mail" for path in facts.mailboxes]
+    found = [
+        f"{path} holds mail"
+        for path in facts.mailboxes
+        if path.rpartition("/")[2] not in _NOBODYS_MAILBOXES
+    ]
     if facts.postfix is not None:
         found += _postfix(facts, facts.postfix)
     if facts.postfix is None or not facts.master_running:

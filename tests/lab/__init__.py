@@ -8,6 +8,7 @@ from .knock import Knocker, Knocks, Tally
 from .lab import Lab
 from .machine import LabError
 from .mx import Mx, Received, Rule
+from .releases import NotOfferedError
 from .smarthost import Smarthost
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Lab",
     "LabError",
     "Mx",
+    "NotOfferedError",
     "Received",
     "Rule",
     "Smarthost",

@@ -11,25 +11,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import arch, debian, relayhost
+from . import arch, debian, relayhost, releases
 from .cache import cache_folder, made_once, meaning
 from .machine import LabError
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one base is made. `build(target, below)` fills `target`; `below` are finished bases."""
+    """How one base is made. `build(target, below)` fills `target`; `below` are finished bases.
+
+    With `unified` its systemd gets the control groups of version 2 alone, whatever the machine
+    has: from 256 on systemd does not boot with those of version 1.
+    """
 
     build: Callable[[Path, list[Path]], None]
     sources: tuple[str, ...]
     below: tuple[str, ...] = ()
+    unified: bool = False
 
 
+_RELEASE = ("releases.py", "debian.py", "aptfiles.py")
 # A base with others below it holds only what differs from them (it is an overlay's upper layer).
 RECIPES = {
     "debian": Recipe(debian.build, ("debian.py", "aptfiles.py")),
     "arch": Recipe(arch.build, ("arch.py", "repack.py", "archfiles.py"), below=("debian",)),
     "smarthost": Recipe(relayhost.build, ("relayhost.py",), below=("debian",)),
+    "debian11": Recipe(releases.building("bullseye"), _RELEASE),
+    "debian13": Recipe(releases.building("trixie"), _RELEASE, unified=True),
 }
 
 

@@ -24,17 +24,22 @@ ENVIRONMENT = {
 }
 BOOT_SECONDS = 60
 STOP_SECONDS = 30
+_UNIFIED = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
 
 
 @dataclass
 class Container:
-    """One booted root. `name` is the machine name; `console` collects what it prints at boot."""
+    """One booted root. `name` is the machine name; `console` collects what it prints at boot.
+
+    With `unified` it has the control groups of version 2 alone, also where the machine has both.
+    """
 
     name: str
     root: Path
     node: Node
     console: Path
     binds: Mapping[Path, str] = field(default_factory=dict)
+    unified: bool = False
     leader: int = 0
     _nspawn: subprocess.Popen[str] | None = None
 
@@ -66,6 +71,7 @@ class Container:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 text=True,
+                env={**os.environ, **_UNIFIED} if self.unified else None,
                 start_new_session=True,  # an interrupt at the terminal is for the test, not for it
             )
         try:

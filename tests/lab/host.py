@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from .bases import layers
+from .bases import RECIPES, layers
 from .container import Container
 from .identity import CHECKOUT_INSIDE, write_identity
 from .network import Node
@@ -56,6 +56,7 @@ class Host:
             node=node,
             console=folder / "console",
             binds={CHECKOUT: CHECKOUT_INSIDE},
+            unified=RECIPES[base].unified,
         )
         write_identity(self.root, fqdn, nameserver, hosts_file)
         if layer is not None:

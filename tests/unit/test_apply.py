@@ -457,7 +457,7 @@ def test_changed_policy_that_shows_in_no_file_is_recorded() -> None:
     ("change", "code"),
     [
         (lambda host: host.packages.update(exim4="ii "), "other-mta"),
-        (lambda host: host.put("/var/mail/root", "From x\n"), "mail-server"),
+        (lambda host: host.put("/var/mail/carol", "From x\n"), "mail-server"),
         (
             lambda host: host.put("/etc/postfix/main.cf", "mydestination = example.com\n"),
             "mail-server",

@@ -1,0 +1,47 @@
+"""An older and a newer Debian: another Postfix, another Python, another systemd."""
+
+from __future__ import annotations
+
+import pytest
+from onhost import apply, packages, send_smtp, sendmail, sysmail
+
+from lab import FreshHost, Host, Lab, NotOfferedError
+
+
+@pytest.mark.parametrize(("base", "postfix"), [("debian13", "3.10"), ("debian11", "3.5")])
+def test_other_release(lab: Lab, fresh_host: FreshHost, base: str, postfix: str) -> None:
+    """A bare host of it gets a relay that is proven and delivers, and is bare again afterwards."""
+    lab.mx.clear()
+    host = _host(fresh_host, base)
+    before = packages(host)
+
+    applied = apply(host, "--admin", "ops@example.org")
+    assert [verdict["status"] for verdict in applied.report["verdicts"]] == ["pass"] * 10
+    again = apply(host)
+    assert (again.outcome, again.report["changed"]) == ("unchanged", False)
+
+    version = host.run(["postconf", "-h", "mail_version"]).stdout.strip()
+    assert version.startswith(f"{postfix}."), version
+    main_cf = (host.root / "etc/postfix/main.cf").read_text().splitlines()
+    # Postfix takes its own version as a level from 3.6 on; before that 2 is the highest.
+    level = "2" if postfix == "3.5" else postfix
+    assert f"compatibility_level = {level}" in main_cf
+
+    sendmail(host, "Subject: by sendmail\n\n", "root")
+    assert send_smtp(host, "root", "Subject: by SMTP\n\n", address="::1").startswith("250")
+    for subject in ("by sendmail", "by SMTP"):
+        message = lab.mx.wait_for(lambda m, s=subject: m.message["Subject"] == s)[0]
+        assert message.recipients == ["ops@example.org"]
+    assert sysmail(host, "prove", "--to", "someone@example.net").status == 0
+
+    removed = sysmail(host, "remove")
+    assert removed.status == 0, removed.report
+    assert packages(host) == before
+
+
+def _host(fresh_host: FreshHost, base: str) -> Host:
+    """A host with that base; where the mirror has not got the release, the test is skipped."""
+    try:
+        return fresh_host(base)
+    except NotOfferedError as problem:
+        pytest.skip(f"{base}: {problem}")
