@@ -1,3 +1,3 @@
-"""sysmail gives a Linux host outbound mail on localhost:25, and proves that it works."""
+"""Outbound mail for the programs of a Linux host: a relay on loopback, and the proof of it."""
 
 __version__ = "0.1.0"

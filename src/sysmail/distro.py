@@ -21,7 +21,7 @@ class Distro:
     Commands are argument lists; package names are appended. ``query`` prints
     every installed package. ``candidate`` prints what would be installed.
     ``starts_on_install`` is true where installing Postfix starts it, so that
-    a loopback-only main.cf has to be there first (FACTS.md, Debian's package).
+    a loopback-only main.cf has to be there first (docs/promises.md, Debian's package).
     ``repair`` finishes what a cut-off installation left half done, before
     anything else is possible. ``leftovers`` are files that the packages create
     outside of the package manager's books and do not take away again.

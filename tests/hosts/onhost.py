@@ -14,7 +14,7 @@ from lab import Host
 SYSMAIL = "/opt/sysmail/sysmail"
 POLICY = "/etc/sysmail/policy.toml"
 
-# The account databases, their backups and what depends on them (docs/reversible.md).
+# The account databases, their backups and what depends on them (docs/distributions.md).
 BY_PRODUCTS = frozenset(
     """etc/passwd etc/passwd- etc/group etc/group- etc/shadow etc/shadow- etc/gshadow etc/gshadow-
     etc/subuid etc/subuid- etc/subgid etc/subgid- etc/ld.so.cache etc/.pwd.lock

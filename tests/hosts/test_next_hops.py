@@ -7,7 +7,7 @@ import shutil
 import pytest
 from onhost import apply, policy, queue, send_smtp, sendmail, snapshot, sysmail
 
-from lab import FreshHost, Host, Lab
+from lab import FreshHost, Host, Lab, Rule
 
 PASSWORD = "/etc/sysmail/password"
 
@@ -222,7 +222,5 @@ def test_notices_of_a_holding_host_are_held(lab: Lab, fresh_host: FreshHost) -> 
     assert all(m["queue"] == "hold" for m in queue(host))
 
 
-def _refuse(recipient: str):  # noqa: ANN202 - a Rule of the lab
-    from lab import Rule
-
+def _refuse(recipient: str) -> Rule:
     return Rule(recipient=recipient, reply="550 5.1.1 no such user", stage="rcpt")

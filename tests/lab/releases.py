@@ -67,4 +67,6 @@ def _must_be_offered(suite: str, mirror: str) -> None:
             # apt's own way to fetch, with all that the machine has configured for it.
             call(["/usr/lib/apt/apt-helper", "download-file", file, f"{folder}/InRelease"])
         except LabError as problem:
-            raise NotOfferedError(f"the mirror does not offer Debian {suite}: {problem}") from None
+            said = [line for line in f"{problem}".splitlines() if line.startswith("E: Failed")]
+            why = said[0][3:] if said else f"{problem}"
+            raise NotOfferedError(f"the mirror does not offer Debian {suite}: {why}") from None

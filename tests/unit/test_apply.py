@@ -354,7 +354,7 @@ def test_mail_that_came_meanwhile_survives_a_cut_off_apply() -> None:
         host.queue = [waiting()]
         told = recover(host, silent)
         assert host.queue == [waiting()]
-        assert "1 messages wait" in told[0]
+        assert "mail waits in the queue (1)" in told[0]
         assert recover(host, silent) == []
         host.queue = []
         assert do_apply(host).exit_code == 0

@@ -243,7 +243,7 @@ def test_life_of_a_host_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "to a@example.com" in out
     code, out = run(capsys, host, "rollback")
     assert code == 1
-    assert "`sysmail queue flush`" in out
+    assert "`sysmail queue list`" in out
 
 
 def test_cut_off_apply_is_undone_by_any_command(capsys: pytest.CaptureFixture[str]) -> None:

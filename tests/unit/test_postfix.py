@@ -218,10 +218,12 @@ def test_password_is_in_one_closed_file(policy: Policy, about: Facts) -> None:
         assert PASSWORD.reveal() not in repr(file)
 
 
-@given(text=st.text(max_size=20))
+PRINTABLE = st.characters(exclude_categories=["C", "Z"]) | st.just(" ")
+
+
+@given(text=st.text(PRINTABLE, max_size=20))
 def test_escaped_text_matches_itself_alone(text: str) -> None:
     """An escaped text is a pattern for that text and no other."""
-    assume(text.isprintable())
     assert re.fullmatch(escape(text), text)
     assert not re.fullmatch(escape(text), text + "x")
 

@@ -1,6 +1,6 @@
 """Tries a configuration in a Postfix of its own before it replaces the live one.
 
-`postfix check` passes most broken configurations (FACTS.md), so the candidate
+`postfix check` passes most broken configurations (docs/promises.md), so the candidate
 is started with directories of its own on an unused loopback port, spoken to
 over SMTP as local programs will, and torn down. The live one goes on.
 """

@@ -70,8 +70,8 @@ def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) ->
 def _queue_not_empty(waiting: list[queue.Message]) -> RefusedError:
     return RefusedError(
         "queue-not-empty",
-        f"{len(waiting)} messages wait in the queue, and removing Postfix would lose them",
-        "see `sysmail status`; `sysmail queue flush` or `queue delete ID`, then retry",
+        f"mail waits in the queue ({len(waiting)}), and removing Postfix would lose it",
+        "see `sysmail queue list`; flush, release or delete what is there, then retry",
     )
 
 
@@ -217,7 +217,7 @@ def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> No
     if facts.systemd and facts.service.enabled != was.get("enabled", False):
         service.act(writer, facts, "enable" if was.get("enabled") else "disable")
     if was.get("running"):
-        # Not reload: inet_interfaces may differ (FACTS.md).
+        # Not reload: inet_interfaces may differ (docs/promises.md).
         service.act(writer, facts, "restart")
         if not service.is_running(writer, facts):
             raise HostError(

@@ -152,8 +152,9 @@ def _age(seconds: float) -> str:
 
 
 def _closing(report: Report) -> str:
-    passed = sum(v.status == PASS for v in report.verdicts)
-    proof = f", {passed} of {len(report.verdicts)} promises proven" if report.verdicts else ""
+    promises = [v for v in report.verdicts if not v.check.startswith("entrance-")]
+    passed = sum(v.status == PASS for v in promises)
+    proof = f", {passed} of {len(promises)} promises proven" if promises else ""
     sentences = {
         "applied": f"applied: {len(report.steps)} steps{proof}",
         "unchanged": f"nothing to change{proof}",
@@ -161,7 +162,7 @@ def _closing(report: Report) -> str:
         "next-hop-down": f"in force, but the next hop is down{proof}",
         "changes": f"{len(report.steps)} steps would be done; `sysmail apply` does them",
         "nothing-to-do": "nothing to do",
-        "proven": f"proven{proof}",
+        "proven": proof[2:],
         "broken": f"a promise is broken{proof}",
         "unknown": f"not everything could be determined{proof}",
     }

@@ -26,9 +26,10 @@ from sysmail.prove import prove
 from sysmail.report import FAIL, Problem, Report, StepResult, Verdict
 from sysmail.want import want
 
-__all__ = ["run"]
+__all__ = ["GO_ON", "run"]
 
 Say = Callable[[str], None]
+GO_ON = "run `sysmail apply`, which goes on from there"
 
 _STRUCTURAL = frozenset({"loopback-only", "local-clients", "no-secrets-told"})
 """Checks that only fail because of the host's set-up, never because of mail that waits."""
@@ -70,6 +71,8 @@ def run(
         kept = revert(writer, transaction.checkpoint, say)
         if isinstance(error, SysmailError):
             error.message += f"; {kept}" if kept else "; the host is as it was before"
+        elif kept:
+            raise StepError("interrupted", f"interrupted; {kept}", GO_ON) from error
         raise
     return _report(situation, tuple(describe(step) for step in done), verdicts, trouble)
 

@@ -25,7 +25,8 @@ def remove(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report
     checkpoints = _checkpoints(writer)
     check_undo(writer, checkpoints, force=force)
     for checkpoint in reversed(checkpoints):
-        undo(writer, checkpoint, say, force=force)
+        # Checked above, all at once: an edit that an apply had kept comes back on the way.
+        undo(writer, checkpoint, say, force=True)
     return _report("remove", "removed", checkpoints[::-1])
 
 

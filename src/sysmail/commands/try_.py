@@ -14,11 +14,12 @@ from typing import Callable, Optional
 
 from sysmail import queue, takeover
 from sysmail.apply import Checkpoint, Store, Transaction, revert
+from sysmail.commands.apply import GO_ON
 from sysmail.commands.send import send
 from sysmail.commands.situation import file_states
 from sysmail.desired import Desired
 from sysmail.entrances import Entrance, entrances, message_id
-from sysmail.errors import RefusedError, SysmailError
+from sysmail.errors import RefusedError, StepError, SysmailError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Catcher, Caught, Writer
 from sysmail.plan import InstallPackages, Service, describe, plan
@@ -65,6 +66,8 @@ def run(writer: Writer, say: Say) -> Report:
         kept, _ = _put_back(writer, transaction.checkpoint, facts, sender, say)
         if isinstance(error, SysmailError):
             error.message += f"; {kept}" if kept else "; the host is as it was before"
+        elif kept:
+            raise StepError("interrupted", f"interrupted; {kept}", GO_ON) from error
         raise
     finally:
         catcher.close()

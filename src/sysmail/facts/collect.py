@@ -117,7 +117,7 @@ def master_running(reader: Reader, postfix: PostfixFacts) -> bool:
 
 
 def _sasl_plain(reader: Reader) -> bool:
-    """Whether Cyrus SASL can log in with PLAIN; without it all mail defers (FACTS.md)."""
+    """Whether Cyrus SASL can log in with PLAIN; without it all mail defers (docs/promises.md)."""
     return any(
         name.startswith("libplain.so") for path in SASL_MODULES for name in reader.names(path)
     )

@@ -44,7 +44,7 @@ class ServiceFacts:
     """Postfix as a service.
 
     ``active`` is what the service manager says, not what is true: Debian's
-    postfix.service is active while postfix@-.service has failed (FACTS.md).
+    postfix.service is active while postfix@-.service has failed (docs/promises.md).
 
     """
 

@@ -115,7 +115,7 @@ _TOP = (
         "choice",
         _choice(_ROUTES),
         "Which way mail leaves applications: straight to Mailu, or through the relay on this host;"
-        " `auto` takes Mailu if it is configured and answers.",
+        " in this version `auto` is the relay, with Mailu as its next hop where it is configured.",
         '"relay"',
         default='"auto"',
         flag="--route",
@@ -230,14 +230,16 @@ _REST = (
         "alert.webhook",
         "URL",
         read_webhook,
-        "A URL that is posted to when mail itself is broken; treat it like a password.",
+        "A URL to post to when mail itself is broken; treat it like a password (checked and kept;"
+        " nothing is posted in this version).",
         '"https://alerts.example.org/hook"',
     ),
     Key(
         "alert.command",
         "command",
         read_words,
-        "A command that is run without a shell when mail itself is broken.",
+        "A command to run without a shell when mail itself is broken (checked and kept; nothing is run"
+        " in this version).",
         '["/usr/local/bin/page", "mail"]',
         default="[]",
     ),

@@ -60,7 +60,7 @@ def skeleton() -> ManagedFile:
     """A main.cf that listens on loopback only, for before the package is installed.
 
     Only this kept a Debian host closed during the installation, and after a
-    power cut in the middle of it (FACTS.md, Debian's package).
+    power cut in the middle of it (docs/promises.md, Debian's package).
     """
     text = (
         "# Written by sysmail before Postfix is installed, so that it never listens outside.\n"

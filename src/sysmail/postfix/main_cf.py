@@ -1,7 +1,7 @@
 """main.cf: the parameters of the relay, see postconf(5).
 
 Each group says which promise it holds. What goes wrong without them was
-measured and stands in FACTS.md; the reasons are repeated where a reader would
+measured and stands in docs/promises.md; the reasons are repeated where a reader would
 otherwise "simplify" them away.
 """
 
@@ -38,7 +38,7 @@ def compatibility_level(version: str) -> str:
 
 
 def protocols(policy: Policy, facts: Facts) -> str:
-    """inet_protocols: never empty, and no IPv6 where the kernel has none (FACTS.md)."""
+    """inet_protocols: never empty, and no IPv6 where the kernel has none (docs/promises.md)."""
     return dict(policy.postfix).get("inet_protocols") or ("all" if facts.ipv6_loopback else "ipv4")
 
 
@@ -55,12 +55,14 @@ def parameters(policy: Policy, facts: Facts, decision: Decision, version: str) -
         ("Limits, and what would only add ways to fail.", _limits(policy)),
     ]
     if not facts.systemd and not facts.log_socket:
-        # Without /dev/log there is no log at all (FACTS.md).
+        # Without /dev/log there is no log at all (docs/promises.md).
         groups.append(("Nobody collects logs here.", {"maillog_file": "/var/log/postfix.log"}))
     extra = {k: v for k, v in policy.postfix if k != "inet_protocols"}
-    if extra:
-        groups.append(("From [postfix] of the policy.", extra))
-    return groups
+    if not extra:
+        return groups
+    # What the policy may set takes the place of ours: postconf(1) warns of a second entry.
+    ours = [(why, {k: v for k, v in group.items() if k not in extra}) for why, group in groups]
+    return [*ours, ("From [postfix] of the policy.", extra)]
 
 
 def _version(version: str) -> dict[str, str]:

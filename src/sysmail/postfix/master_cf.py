@@ -3,7 +3,7 @@
 Generated whole. No service can write a mailbox (local, virtual, lmtp and
 pipe are absent), and none is chrooted: Debian's chroot needs copies of
 resolv.conf and certificates that only its own unit makes, and without them
-mail defers although DNS answers (FACTS.md). Not chrooted is Postfix's own
+mail defers although DNS answers (docs/promises.md). Not chrooted is Postfix's own
 default.
 """
 
@@ -56,7 +56,7 @@ def master_cf(message_size: int) -> str:
 
     A notice quotes the message that failed. Where it would be larger than
     message_size_limit the notice itself cannot be queued and nobody is told
-    (FACTS.md), so the limit of cleanup(8) leaves room for it; smtpd(8) and
+    (docs/promises.md), so the limit of cleanup(8) leaves room for it; smtpd(8) and
     sendmail(1) still hold senders to the policy's.
     """
     lines = [

@@ -12,7 +12,7 @@ NAME = "no-secrets-told"
 
 
 def check(proof: Proof) -> Verdict:
-    """Looks at the modes of what holds a password, and for it in arguments and open files."""
+    """Looks at the modes of what holds a password, and for it in the arguments of processes."""
     password = proof.situation.password
     home = proof.reader.state(HOME, content=False)
     if home is not None and home.mode & 0o077:

@@ -49,7 +49,7 @@ def check(proof: Proof) -> Verdict:
         return Verdict(
             NAME,
             FAIL,
-            f"{len(lost)} notices to {who} were refused for good and discarded, "
+            f"notices to {who} that were refused for good and discarded: {len(lost)}, "
             f"the last: {lost[-1].strip()}",
             f"make {who} accept mail of this host, or name another admin; then "
             "`sysmail apply --acknowledge-losses`",

@@ -23,4 +23,6 @@ def check(proof: Proof) -> Verdict:
             if entry["before"] is not None and "backup" in entry["before"]:
                 store.backup(checkpoint, entry)  # HostError, hence unknown, when damaged
                 files += 1
-    return Verdict(NAME, PASS, f"{len(checkpoints)} checkpoints with {files} former files, intact")
+    return Verdict(
+        NAME, PASS, f"checkpoints: {len(checkpoints)}, former files in them: {files}, all intact"
+    )
