@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lab import FreshHost
-
 from onhost import apply, policy, sysmail
+
+from lab import FreshHost
 
 
 def test_an_extra_takes_the_place_of_ours(fresh_host: FreshHost) -> None:

@@ -238,8 +238,8 @@ _REST = (
         "alert.command",
         "command",
         read_words,
-        "A command to run without a shell when mail itself is broken (checked and kept; nothing is run"
-        " in this version).",
+        "A command to run without a shell when mail itself is broken (checked and kept; nothing"
+        " is run in this version).",
         '["/usr/local/bin/page", "mail"]',
         default="[]",
     ),
