@@ -66,8 +66,7 @@ def lines_since(
 
 
 def _journal(reader: Reader, since: float, grep: str) -> Optional[list[str]]:
-    argv = ["journalctl", "-q", "--no-pager", "-o", "short", "-t", "postfix"]
-    # -t matches one identifier exactly; Postfix has one for each daemon, so units are matched.
+    # By unit: Postfix has an identifier for each daemon, and -t matches one exactly.
     argv = ["journalctl", "-q", "--no-pager", "-o", "short", "-u", "postfix*"]
     argv += ["--since", f"@{int(since)}"]
     if grep:
