@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from onhost import apply, sysmail
+from onhost import SYSMAIL, apply, sysmail
 
 from lab import FreshHost, Lab, Rule
 
@@ -44,3 +44,15 @@ def test_bad_address(fresh_host: FreshHost) -> None:
     host = fresh_host()
     for bad in ("nobody", "a@b@c.example", "x@localhost", "a@example.org\nBcc: x@example.net"):
         assert sysmail(host, "prove", "--to", bad).status == 64, bad
+
+
+def test_status_as_metrics(fresh_host: FreshHost) -> None:
+    """status --prometheus prints gauges, healthy on a healthy host and not on a stopped one."""
+    host = fresh_host(packages=["postfix", "msmtp"])
+    apply(host, "--admin", "ops@example.org")
+    said = host.run([SYSMAIL, "status", "--prometheus"]).stdout.splitlines()
+    assert {"sysmail_healthy 1", "sysmail_queue_messages 0"} <= set(said)
+    assert all(line.startswith(("# HELP ", "# TYPE ", "sysmail_")) for line in said)
+    host.run("systemctl stop postfix")
+    stopped = host.run([SYSMAIL, "status", "--prometheus"], check=False)
+    assert (stopped.returncode, "sysmail_healthy 0" in stopped.stdout) == (1, True)

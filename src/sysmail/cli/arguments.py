@@ -61,6 +61,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
                 action="store_true",
                 help="notices that were lost up to now are known",
             )
+        if name == "status":
+            sub.add_argument(
+                "--prometheus",
+                action="store_true",
+                help="print metrics for node_exporter's textfile collector",
+            )
         if name == "prove":
             sub.add_argument(
                 "--to",

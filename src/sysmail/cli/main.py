@@ -33,12 +33,14 @@ def entry() -> NoReturn:
 def main(argv: Sequence[str], machine: Optional[Any] = None) -> int:
     """Run a command; print its report; return the exit code. Never raises an Exception."""
     as_json_wanted = "--json" in argv
+    metrics_wanted = False
     command = next((word for word in argv if word in COMMANDS), "")
     progress = Progress(quiet=as_json_wanted)
     _catch_signals()
     try:
         arguments = parse_arguments(argv)
         as_json_wanted, command = arguments.json, arguments.command
+        metrics_wanted = getattr(arguments, "prometheus", False)
         report = _run(arguments, progress.say, machine)
     except SysmailError as error:
         problem = Problem(error.code, error.message, error.remedy)
@@ -61,6 +63,11 @@ def main(argv: Sequence[str], machine: Optional[Any] = None) -> int:
         )
         report = Report(command, "failed", 1, errors=(problem,))
     progress.done()
+    if metrics_wanted and report.exit_code in {0, 1}:
+        from sysmail.cli.prometheus import as_prometheus
+
+        sys.stdout.write(as_prometheus(report) + "\n")
+        return report.exit_code
     return _print(report, as_json_wanted)
 
 
