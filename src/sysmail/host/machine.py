@@ -171,7 +171,9 @@ class Machine:
             with _told(path, "read"), open(path, "rb") as handle:
                 return handle.read(limit)
         except HostError as error:
-            if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            # A file of /proc says "no such process" when its process ends between open and read.
+            gone = (FileNotFoundError, NotADirectoryError, ProcessLookupError)
+            if isinstance(error.__cause__, gone):
                 return None
             raise
 
