@@ -7,17 +7,20 @@ from .host import Host
 from .knock import Knocker, Knocks, Tally
 from .lab import Lab
 from .machine import LabError
+from .mailu import Delivered, Mailu
 from .mx import Mx, Received, Rule
 from .releases import NotOfferedError
 from .smarthost import Smarthost
 
 __all__ = [
+    "Delivered",
     "FreshHost",
     "Host",
     "Knocker",
     "Knocks",
     "Lab",
     "LabError",
+    "Mailu",
     "Mx",
     "NotOfferedError",
     "Received",

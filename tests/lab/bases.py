@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import arch, debian, relayhost, releases
+from . import arch, debian, mailhost, relayhost, releases
 from .cache import cache_folder, made_once, meaning
 from .machine import LabError
 
@@ -36,6 +36,7 @@ RECIPES = {
     "debian": Recipe(debian.build, ("debian.py", "aptfiles.py")),
     "arch": Recipe(arch.build, ("arch.py", "repack.py", "archfiles.py"), below=("debian",)),
     "smarthost": Recipe(relayhost.build, ("relayhost.py",), below=("debian",)),
+    "mailu": Recipe(mailhost.build, ("mailhost.py",), below=("debian",)),
     "debian11": Recipe(releases.building("bullseye"), _RELEASE),
     "debian13": Recipe(releases.building("trixie"), _RELEASE, unified=True),
 }

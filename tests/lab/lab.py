@@ -18,6 +18,7 @@ from .dns import Dns
 from .host import Host
 from .knock import Knocker
 from .machine import start_time
+from .mailu import Mailu
 from .mx import Mx
 from .network import HasNode, Network
 from .smarthost import Smarthost
@@ -48,6 +49,8 @@ class Lab:
         self._lock = threading.Lock()
         self._smarthost: Smarthost | None = None
         self._smarthost_lock = threading.Lock()
+        self._mailu: Mailu | None = None
+        self._mailu_lock = threading.Lock()
         self._handler: Any = None
 
     def __enter__(self) -> Self:
@@ -124,6 +127,16 @@ class Lab:
                 self._smarthost = smarthost
             return self._smarthost
 
+    @property
+    def mailu(self) -> Mailu:
+        """A mail server that asks what Mailu asks, made when first asked for (a few seconds)."""
+        with self._mailu_lock:
+            if self._mailu is None:
+                mailu = Mailu(self.host("mail", "mailu", boot=False), self.ca)
+                mailu.boot()
+                self._mailu = mailu
+            return self._mailu
+
     def remove(self, host: Host) -> None:
         """Kill a host and take it away, with its disk, its cable and its name."""
         host.remove()
@@ -140,7 +153,7 @@ class Lab:
         return Knocker(node, host.node, ports)
 
     def cut(self, thing: HasNode) -> None:
-        """Pull the cable of a host, of `lab.mx`, `lab.smarthost` or `lab.dns`."""
+        """Pull the cable of a host, of `lab.mx`, `lab.smarthost`, `lab.mailu` or `lab.dns`."""
         self._network.cut(thing.node)
 
     def join(self, thing: HasNode) -> None:

@@ -19,7 +19,8 @@ from .debian import _offer_packages, _settle
 from .machine import LabError, call
 
 INSTALLED = ("systemd", "systemd-sysv", "dbus", "python3", "iproute2")
-OFFERED = ("postfix", "msmtp", "libsasl2-modules")
+OFFERED = ("postfix", "msmtp", "libsasl2-modules", "ca-certificates")
+ALTERNATIVE = ("msmtp-mta",)  # excludes Postfix, so it is fetched by itself
 
 
 class NotOfferedError(LabError):
@@ -54,7 +55,8 @@ def build(suite: str, target: Path, below: list[Path]) -> None:  # noqa: ARG001 
         # What the base itself is made of is not offered: nobody removes and reinstalls it here.
         chroot(target, ["apt-get", "clean"])
         chroot(target, ["apt-get", "-q", "update"])
-        chroot(target, ["apt-get", "-qy", "--download-only", "install", *OFFERED])
+        for together in (OFFERED, ALTERNATIVE):
+            chroot(target, ["apt-get", "-qy", "--download-only", "install", *together])
     _settle(target)
     settings.unlink()
     _offer_packages(target)
