@@ -59,7 +59,7 @@ check: venv ## formatting, lint, types, and whether generated documentation is u
 	@$(call venv,$(PYTHON))/bin/ruff format --check .
 	@$(call venv,$(PYTHON))/bin/ruff check .
 	@$(call venv,$(PYTHON))/bin/mypy
-	@$(call venv,$(PYTHON))/bin/mypy --python-version 3.11 tests/lab tests/hosts
+	@$(call venv,$(PYTHON))/bin/mypy --python-version 3.11 tests/lab tests/hosts benchmarks
 	@$(call venv,$(PYTHON))/bin/python docs/generate.py --check
 
 .PHONY: format
