@@ -26,9 +26,10 @@ class ManagedFile:
 class Desired:
     """The state that a policy asks for.
 
-    ``packages`` must be installed; ``absent`` are files of sysmail's that this
-    policy has no use for; ``listen`` are the addresses on which the relay
-    must listen on port 25, and no other.
+    ``packages`` must be installed, and ``replaced`` are installed ones that
+    exclude them and go; ``absent`` are files of sysmail's that this policy has
+    no use for. ``listen`` are the loopback addresses on which ``port`` takes
+    mail: of Postfix where ``relay``, else of msmtpd.
     """
 
     packages: tuple[str, ...]
@@ -36,3 +37,6 @@ class Desired:
     absent: tuple[str, ...]
     listen: tuple[str, ...]
     needs_sasl: bool = False
+    relay: bool = True
+    port: int = 25
+    replaced: tuple[str, ...] = ()

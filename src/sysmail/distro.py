@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from sysmail.neighbours import NEIGHBOURS
+
 __all__ = ["DISTROS", "Distro", "choose"]
 
 
@@ -22,6 +24,13 @@ class Distro:
     every installed package. ``candidate`` prints what would be installed.
     ``starts_on_install`` is true where installing Postfix starts it, so that
     a loopback-only main.cf has to be there first (docs/promises.md, Debian's package).
+    ``replace`` installs what excludes an installed package, which goes; ``restore`` also
+    where half of it is installed, with what it depends on still missing. ``fetch``
+    downloads packages, installed ones too, and installs nothing. ``submission``
+    are the packages of the route mailu, msmtpd and msmtp as ``sendmail``: empty
+    where that route was not tried.
+    ``automatic`` prints the packages that only came with others, a name a line, and
+    ``mark_automatic`` says so of packages.
     ``repair`` finishes what a cut-off installation left half done, before
     anything else is possible. ``leftovers`` are files that the packages create
     outside of the package manager's books and do not take away again.
@@ -34,12 +43,18 @@ class Distro:
     refresh: tuple[str, ...]
     candidate: tuple[str, ...]
     install: tuple[str, ...]
+    replace: tuple[str, ...]
+    restore: tuple[str, ...]
+    fetch: tuple[str, ...]
     uninstall: tuple[str, ...]
     repair: tuple[str, ...]
     environment: Mapping[str, str]
+    automatic: tuple[str, ...]
+    mark_automatic: tuple[str, ...]
     postfix: tuple[str, ...]
     sasl: tuple[str, ...]
     msmtp: tuple[str, ...]
+    submission: tuple[str, ...]
     certificates: tuple[str, ...]
     starts_on_install: bool
     ca_file: str
@@ -48,24 +63,22 @@ class Distro:
     leftovers: tuple[str, ...]
 
 
-_MTAS = (
-    "exim4",
-    "exim4-daemon-light",
-    "exim4-daemon-heavy",
-    "exim",
-    "sendmail",
-    "sendmail-bin",
-    "opensmtpd",
-    "nullmailer",
-    "dma",
-    "msmtp-mta",
-    "ssmtp",
-    "esmtp-run",
-    "masqmail",
-    "courier-mta",
-    "qmail",
-    "citadel-server",
-    "lsb-invalid-mta",
+_MTAS = tuple(package for found in NEIGHBOURS for package in found.packages)
+
+_APT_INSTALL = (
+    "apt-get",
+    "install",
+    "-y",
+    "-q",
+    "--no-install-recommends",
+    "-o",
+    "Dpkg::Use-Pty=0",
+    "-o",
+    "Dpkg::Options::=--force-confdef",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+    "-o",
+    "DPkg::Lock::Timeout=60",
 )
 
 APT = Distro(
@@ -75,21 +88,11 @@ APT = Distro(
     query=("dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package} ${Version}\n"),
     refresh=("apt-get", "update", "-q"),
     candidate=("apt-cache", "policy"),
-    install=(
-        "apt-get",
-        "install",
-        "-y",
-        "-q",
-        "--no-install-recommends",
-        "-o",
-        "Dpkg::Use-Pty=0",
-        "-o",
-        "Dpkg::Options::=--force-confdef",
-        "-o",
-        "Dpkg::Options::=--force-confold",
-        "-o",
-        "DPkg::Lock::Timeout=60",
-    ),
+    install=_APT_INSTALL,
+    # What conflicts is removed, with its configuration kept, as long as nothing else needs it.
+    replace=_APT_INSTALL,
+    restore=(*_APT_INSTALL, "--fix-broken"),
+    fetch=(*_APT_INSTALL, "--download-only", "--reinstall"),
     uninstall=(
         "apt-get",
         "purge",
@@ -102,9 +105,12 @@ APT = Distro(
     ),
     repair=("dpkg", "--configure", "-a", "--force-confold"),
     environment={"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"},
+    automatic=("apt-mark", "showauto"),
+    mark_automatic=("apt-mark", "auto"),
     postfix=("postfix",),
     sasl=("libsasl2-modules",),
     msmtp=("msmtp",),
+    submission=("msmtp-mta",),
     certificates=("ca-certificates",),
     starts_on_install=True,
     ca_file="/etc/ssl/certs/ca-certificates.crt",
@@ -121,12 +127,20 @@ PACMAN = Distro(
     refresh=("pacman", "-Sy", "--noconfirm", "--noprogressbar"),
     candidate=("pacman", "-Si"),
     install=("pacman", "-S", "--needed", "--noconfirm", "--noprogressbar"),
+    # Without a terminal pacman refuses to replace; 4 says yes to that one question (libalpm's
+    # ALPM_QUESTION_CONFLICT_PKG) and to no other.
+    replace=("pacman", "-S", "--needed", "--noconfirm", "--noprogressbar", "--ask", "4"),
+    restore=("pacman", "-S", "--needed", "--noconfirm", "--noprogressbar", "--ask", "4"),
+    fetch=("pacman", "-Sw", "--noconfirm", "--noprogressbar"),
     uninstall=("pacman", "-Rn", "--noconfirm", "--noprogressbar"),
     repair=(),
     environment={},
+    automatic=("pacman", "-Qdq"),
+    mark_automatic=("pacman", "-D", "--asdeps"),
     postfix=("postfix",),
     sasl=("cyrus-sasl",),
     msmtp=("msmtp",),
+    submission=("msmtp", "msmtp-mta"),
     certificates=("ca-certificates",),
     starts_on_install=False,
     ca_file="/etc/ssl/certs/ca-certificates.crt",
@@ -149,12 +163,18 @@ DNF = Distro(
     refresh=("dnf", "-q", "makecache"),
     candidate=("dnf", "-q", "info"),
     install=("dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False"),
+    replace=("dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", "--allowerasing"),
+    restore=("dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", "--allowerasing"),
+    fetch=("dnf", "-y", "-q", "install", "--downloadonly"),
     uninstall=("dnf", "-y", "-q", "remove", "--noautoremove"),
     repair=(),
     environment={},
+    automatic=(),
+    mark_automatic=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-plain",),
     msmtp=("msmtp",),
+    submission=(),
     certificates=("ca-certificates",),
     starts_on_install=False,
     ca_file="/etc/pki/tls/certs/ca-bundle.crt",
@@ -171,12 +191,18 @@ ZYPPER = Distro(
     refresh=("zypper", "--non-interactive", "refresh"),
     candidate=("zypper", "--non-interactive", "info"),
     install=("zypper", "--non-interactive", "install", "--no-recommends"),
+    replace=("zypper", "--non-interactive", "install", "--no-recommends", "--force-resolution"),
+    restore=("zypper", "--non-interactive", "install", "--no-recommends", "--force-resolution"),
+    fetch=("zypper", "--non-interactive", "install", "--download-only", "--force"),
     uninstall=("zypper", "--non-interactive", "remove"),
     repair=(),
     environment={},
+    automatic=(),
+    mark_automatic=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-plain",),
     msmtp=("msmtp",),
+    submission=(),
     certificates=("ca-certificates",),
     starts_on_install=False,
     ca_file="/etc/ssl/ca-bundle.pem",
@@ -193,12 +219,18 @@ APK = Distro(
     refresh=("apk", "update"),
     candidate=("apk", "policy"),
     install=("apk", "add", "--no-progress"),
+    replace=("apk", "add", "--no-progress"),
+    restore=("apk", "add", "--no-progress"),
+    fetch=("apk", "fetch", "--output", "/var/cache/apk"),
     uninstall=("apk", "del", "--no-progress"),
     repair=(),
     environment={},
+    automatic=(),
+    mark_automatic=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-login",),
     msmtp=("msmtp",),
+    submission=(),
     certificates=("ca-certificates",),
     starts_on_install=False,
     ca_file="/etc/ssl/certs/ca-certificates.crt",

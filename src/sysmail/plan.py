@@ -15,18 +15,24 @@ from typing import Optional, Union
 from sysmail.desired import Desired, ManagedFile
 from sysmail.facts.model import Facts
 from sysmail.host.port import FileState
+from sysmail.msmtp import PASSWORD
+from sysmail.msmtpd import UNIT_FILE
 from sysmail.postfix import skeleton
 from sysmail.report import StepResult
 
 __all__ = [
+    "DownloadPackages",
     "InstallPackages",
     "RecordPolicy",
     "RemoveFile",
     "Requeue",
+    "Retire",
     "Service",
     "Step",
+    "Submission",
     "WriteFile",
     "describe",
+    "drain",
     "plan",
 ]
 
@@ -35,9 +41,18 @@ FileStates = Mapping[str, Optional[FileState]]
 
 @dataclass(frozen=True)
 class InstallPackages:
-    """Install packages with the distribution's package manager."""
+    """Install packages with the distribution's package manager; ``replaced`` ones go."""
 
     names: tuple[str, ...]
+    replaced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DownloadPackages:
+    """Download packages, and those that they replace for the way back; nothing is installed."""
+
+    names: tuple[str, ...]
+    replaced: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,22 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """``start`` sysmail's msmtpd on these loopback addresses, also at boot, or ``stop`` it."""
+
+    action: str
+    listen: tuple[str, ...]
+    port: int = 25
+
+
+@dataclass(frozen=True)
+class Retire:
+    """Let the queue leave, then stop Postfix and keep it from starting at boot."""
+
+    waiting: int
+
+
+@dataclass(frozen=True)
 class Requeue:
     """Give deferred mail to the new tables, so that it can leave the new way."""
 
@@ -77,7 +108,17 @@ class RecordPolicy:
     """Remember the policy where nothing else on the host shows it."""
 
 
-Step = Union[InstallPackages, WriteFile, RemoveFile, Service, Requeue, RecordPolicy]
+Step = Union[
+    DownloadPackages,
+    InstallPackages,
+    WriteFile,
+    RemoveFile,
+    Service,
+    Submission,
+    Retire,
+    Requeue,
+    RecordPolicy,
+]
 
 
 def plan(
@@ -85,36 +126,83 @@ def plan(
 ) -> list[Step]:
     """The steps that are missing, in order; empty when the host is as asked.
 
-    ``same_policy``: the policy is the one that the last apply recorded.
+    ``same_policy``: the policy is the one that the last apply recorded. For
+    the route mailu the queue has to leave first: see ``drain``.
     """
-    fresh = facts.postfix is None
-    steps = _installation(desired, facts, files)
     changes: list[Step] = [
         WriteFile(file, files.get(file.path))
         for file in desired.files
         if not _is_as_asked(file, files.get(file.path))
     ]
     changes += [RemoveFile(path) for path in desired.absent if files.get(path) is not None]
-    steps += changes
-    touched = any(_is_postfix(step) for step in changes)
-    steps += _service(desired, facts, changes if touched else [])
-    if touched and not fresh:
-        steps.append(Requeue())
+    if desired.relay:
+        steps = _relay(desired, facts, files, changes)
+    else:
+        steps = [
+            *_installation(desired, facts, files),
+            *changes,
+            *_submission(desired, facts, changes),
+        ]
     if not same_policy and not steps:
         steps.append(RecordPolicy())
     return steps
 
 
+def drain(relay: Desired, facts: Facts, files: FileStates, waiting: int) -> list[Step]:
+    """What comes before a Postfix with mail goes: its queue leaves by the relay's ``files``."""
+    return [*plan(relay, facts, files), Retire(waiting)]
+
+
+def _relay(desired: Desired, facts: Facts, files: FileStates, changes: list[Step]) -> list[Step]:
+    fresh = facts.postfix is None
+    steps: list[Step] = []
+    ours = tuple(address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled)
+    installation = _installation(desired, facts, files)
+    if ours:
+        first = 1 if installation and isinstance(installation[0], DownloadPackages) else 0
+        installation.insert(first, Submission("stop", ours))
+    steps += installation
+    touched = any(_is_postfix(step) for step in changes)
+    steps += changes
+    steps += _service(desired, facts, changes if touched else [])
+    if touched and not fresh:
+        steps.append(Requeue())
+    return steps
+
+
 def _installation(desired: Desired, facts: Facts, files: FileStates) -> list[Step]:
     missing = tuple(name for name in desired.packages if name not in facts.packages)
-    if not missing:
+    replaced = tuple(name for name in desired.replaced if name in facts.packages)
+    if not missing and not replaced:
         return []
     steps: list[Step] = []
     first = skeleton()
-    starts = facts.distro is not None and facts.distro.starts_on_install
+    starts = desired.relay and facts.distro is not None and facts.distro.starts_on_install
     if facts.postfix is None and starts and not _is_as_asked(first, files.get(first.path)):
         steps.append(WriteFile(first, files.get(first.path)))
-    return [*steps, InstallPackages(missing)]
+    names = missing or desired.packages
+    if replaced:
+        # First, so that no time is lost between the one and the other, nor the way back.
+        steps = [DownloadPackages(names, replaced), *steps]
+    return [*steps, InstallPackages(names, replaced)]
+
+
+def _submission(desired: Desired, facts: Facts, changes: list[Step]) -> list[Step]:
+    """Start msmtpd where it does not run, or where what it reads at its start has changed."""
+    steps: list[Step] = []
+    gone = tuple(
+        address
+        for address, unit in facts.msmtpd.items()
+        if address not in desired.listen and (unit.active or unit.enabled)
+    )
+    if gone:
+        steps.append(Submission("stop", gone))
+    units = [facts.msmtpd.get(address) for address in desired.listen]
+    up = all(unit is not None and unit.active and unit.enabled for unit in units)
+    at_start = (UNIT_FILE, PASSWORD)
+    if not up or any(_path(step) in at_start for step in changes):
+        steps.append(Submission("start", desired.listen, desired.port))
+    return steps
 
 
 def _service(desired: Desired, facts: Facts, changes: list[Step]) -> list[Step]:
@@ -138,9 +226,12 @@ def _is_as_asked(file: ManagedFile, state: Optional[FileState]) -> bool:
     )
 
 
+def _path(step: Step) -> str:
+    return step.file.path if isinstance(step, WriteFile) else str(getattr(step, "path", ""))
+
+
 def _is_postfix(step: Step) -> bool:
-    path = step.file.path if isinstance(step, WriteFile) else getattr(step, "path", "")
-    return path.startswith("/etc/postfix/")
+    return _path(step).startswith(("/etc/postfix/", "/etc/systemd/system/postfix"))
 
 
 def _listens_elsewhere(desired: Desired, facts: Facts) -> bool:
@@ -149,8 +240,13 @@ def _listens_elsewhere(desired: Desired, facts: Facts) -> bool:
 
 
 def _needs_restart(changes: list[Step]) -> bool:
-    """postconf(5): a change of inet_interfaces or inet_protocols needs stop and start."""
+    """postconf(5): a change of inet_interfaces or inet_protocols needs stop and start.
+
+    So does a unit: systemd looks for the main process when it starts it.
+    """
     for step in changes:
+        if _path(step).startswith("/etc/systemd/"):
+            return True
         if isinstance(step, WriteFile) and step.file.path == "/etc/postfix/main.cf":
             before = step.before.data if step.before is not None else b""
             return _interfaces(before) != _interfaces(step.file.data)
@@ -162,6 +258,8 @@ def _interfaces(main_cf: bytes) -> list[bytes]:
     return [line.strip() for line in main_cf.splitlines() if line.strip().startswith(wanted)]
 
 
+_BACK = " (the distribution does not let both live: the way back installs it again)"
+
 _SERVICE_SUMMARY = {
     "enable": "start Postfix at boot",
     "restart": "start Postfix with this configuration",
@@ -171,8 +269,8 @@ _SERVICE_SUMMARY = {
 
 def describe(step: Step) -> StepResult:
     """A step as part of a report, with a diff that never shows a secret."""
-    if isinstance(step, InstallPackages):
-        return StepResult("packages", "install " + ", ".join(step.names))
+    if isinstance(step, (DownloadPackages, InstallPackages)):
+        return _describe_packages(step)
     if isinstance(step, WriteFile):
         verb = "write" if step.before is None else "change"
         return StepResult(f"file {step.file.path}", f"{verb} {step.file.path}", diff=_diff(step))
@@ -180,9 +278,31 @@ def describe(step: Step) -> StepResult:
         return StepResult(f"file {step.path}", f"remove {step.path}")
     if isinstance(step, Service):
         return StepResult(f"service {step.action}", _SERVICE_SUMMARY[step.action])
-    if isinstance(step, Requeue):
-        return StepResult("queue requeue", "let waiting mail try the new way")
+    if isinstance(step, (Submission, Retire, Requeue)):
+        return _describe_mail(step)
     return StepResult("policy", "record the policy that is in force")
+
+
+def _describe_packages(step: Union[DownloadPackages, InstallPackages]) -> StepResult:
+    if isinstance(step, DownloadPackages):
+        both = ", ".join((*step.names, *step.replaced))
+        return StepResult("packages download", f"download {both}, so that both ways are open")
+    place = f" in place of {', '.join(step.replaced)}" if step.replaced else ""
+    note = _BACK if "postfix" in step.replaced else ""
+    return StepResult("packages", f"install {', '.join(step.names)}{place}{note}")
+
+
+def _describe_mail(step: Union[Submission, Retire, Requeue]) -> StepResult:
+    if isinstance(step, Submission):
+        verb = {"start": "let msmtpd take", "stop": "let msmtpd no longer take"}[step.action]
+        return StepResult(
+            f"submission {step.action}",
+            f"{verb} mail on {' and '.join(step.listen)} port {step.port}",
+        )
+    if isinstance(step, Retire):
+        mail = f"the {step.waiting} messages of the queue" if step.waiting else "what waits"
+        return StepResult("queue retire", f"let {mail} leave through Mailu, then stop Postfix")
+    return StepResult("queue requeue", "let waiting mail try the new way")
 
 
 def _discreet(text: str) -> list[str]:

@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from sysmail.errors import HostError
 from sysmail.host.port import Reader
 
-__all__ = ["Message", "Recipient", "by_reason", "parse", "waiting"]
+__all__ = ["Message", "Recipient", "by_reason", "listed", "parse", "stored", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,27 @@ def waiting(reader: Reader) -> Optional[list[Message]]:
     if said.status != 0:
         return None
     return parse(said.out)
+
+
+def listed(reader: Reader) -> list[Message]:
+    """Every message in the queue; HostError when it cannot be listed, for who must know."""
+    found = waiting(reader)
+    if found is None:
+        raise HostError(
+            "queue-not-listed", "the queue cannot be listed", "run `postqueue -j` to see why"
+        )
+    return found
+
+
+def stored(reader: Reader, directory: str) -> int:
+    """How many messages are files below a queue directory, for a queue that cannot be listed."""
+    count = 0
+    for name in ("maildrop", "incoming", "active", "deferred", "hold"):
+        for inner in reader.names(f"{directory}/{name}"):
+            state = reader.state(f"{directory}/{name}/{inner}", content=False)
+            below = reader.names(f"{directory}/{name}/{inner}")
+            count += len(below) if state is not None and state.kind == "directory" else 1
+    return count
 
 
 def by_reason(messages: list[Message]) -> list[tuple[str, int, float]]:

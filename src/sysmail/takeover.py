@@ -6,9 +6,10 @@ no mailboxes in use and no clients from outside.
 
 from __future__ import annotations
 
-from sysmail.facts.model import Facts, PostfixFacts
+from sysmail.facts.model import Facts, Listener, PostfixFacts
+from sysmail.neighbours import neighbour_of
 
-__all__ = ["findings", "other_mtas"]
+__all__ = ["findings", "is_loopback", "listens", "other_mtas", "replaceable"]
 
 # Mail for root that a stock Postfix stored and nobody opened is why sysmail exists, and makes no
 # host a mail server.
@@ -37,8 +38,26 @@ def other_mtas(facts: Facts) -> tuple[str, ...]:
     return tuple(name for name in known if name in facts.packages)
 
 
-def findings(facts: Facts) -> list[str]:
-    """What shows that this host is a mail server, one clause each; empty when nothing does."""
+def replaceable(facts: Facts) -> tuple[str, ...]:
+    """Of those, the ones whose place sysmail can take."""
+    return tuple(name for name in other_mtas(facts) if neighbour_of(name).replaceable)
+
+
+def listens(facts: Facts) -> bool:
+    """Whether one of those has a listener of its own on loopback."""
+    return any(neighbour_of(name).listens for name in replaceable(facts))
+
+
+def is_loopback(listener: Listener) -> bool:
+    """Whether only this host can reach a listener."""
+    return listener.address.startswith("127.") or listener.address == "::1"
+
+
+def findings(facts: Facts, *, ports: bool = True) -> list[str]:
+    """What shows that this host is a mail server, one clause each; empty when nothing does.
+
+    ``ports``: also who listens on port 25, which a Mailu on this host may.
+    """
     found = [
         f"{path} holds mail"
         for path in facts.mailboxes
@@ -46,10 +65,14 @@ def findings(facts: Facts) -> list[str]:
     ]
     if facts.postfix is not None:
         found += _postfix(facts, facts.postfix)
-    if facts.postfix is None or not facts.master_running:
+    if facts.exim_role == "internet" and any("exim" in name for name in other_mtas(facts)):
+        found.append("exim4 is set up as a mail server (dc_eximconfig_configtype = internet)")
+    if ports and (facts.postfix is None or not facts.master_running):
         found += [
             f"another program listens on {listener.address} port 25"
             for listener in facts.listeners_on(25)
+            # A neighbour's own, such as exim4's on loopback, goes with it.
+            if not (listens(facts) and is_loopback(listener))
         ]
     return found
 

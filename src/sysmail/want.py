@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Optional
 
 from sysmail import msmtp, postfix
 from sysmail.desired import Desired
+from sysmail.distro import Distro
 from sysmail.errors import RefusedError
 from sysmail.facts.model import Facts
 from sysmail.policy import Policy, Secret
 from sysmail.postfix.main_cf import protocols
 from sysmail.route import Decision
+from sysmail.takeover import other_mtas
 
-__all__ = ["check_postfix", "postfix_version", "want"]
+__all__ = ["check_postfix", "effective", "postfix_version", "want"]
 
 
 def postfix_version(facts: Facts) -> str:
@@ -50,6 +53,14 @@ def check_postfix(facts: Facts) -> None:
             )
 
 
+def effective(policy: Policy, decision: Decision) -> Policy:
+    """The policy with the sender that Mailu accepts: by default the login, a full address there."""
+    hop = decision.hop
+    if policy.sender or hop is None or decision.hop_key != "mailu" or "@" not in hop.username:
+        return policy
+    return replace(policy, sender=hop.username)
+
+
 def want(
     policy: Policy, facts: Facts, decision: Decision, password: Optional[Secret] = None
 ) -> Desired:
@@ -62,6 +73,9 @@ def want(
             "sysmail knows Debian, Ubuntu and Arch, and from their documentation Fedora and its "
             "kin, openSUSE and Alpine",
         )
+    policy = effective(policy, decision)
+    if decision.route == "mailu":
+        return _mailu(policy, facts, distro, decision, password)
     check_postfix(facts)
     hop = decision.hop
     packages: list[str] = [*distro.postfix, *distro.msmtp]
@@ -70,13 +84,47 @@ def want(
     if hop is not None and hop.tls != "none" and not hop.ca_file:
         packages += distro.certificates
     files, absent = postfix.desired_files(policy, facts, decision, postfix_version(facts), password)
-    listen = ["127.0.0.1"]
-    if facts.ipv6_loopback and protocols(policy, facts) == "all":
-        listen.append("::1")
     return Desired(
         packages=tuple(packages),
         files=(*files, msmtp.relay_file()),
-        absent=absent,
-        listen=tuple(listen),
+        absent=(*absent, *msmtp.mailu_paths()),
+        listen=_listen(policy, facts),
         needs_sasl=bool(hop is not None and hop.username),
+        replaced=other_mtas(facts),
     )
+
+
+def _mailu(
+    policy: Policy, facts: Facts, distro: Distro, decision: Decision, password: Optional[Secret]
+) -> Desired:
+    """The route ``mailu``: msmtp is sendmail, and msmtpd listens where a relay would."""
+    hop = decision.hop
+    if hop is None:
+        raise ValueError("the route mailu has a server")
+    packages = [*distro.submission]
+    if hop.tls != "none" and not hop.ca_file:
+        packages += distro.certificates
+    files = list(msmtp.mailu_files(policy, facts, decision, hop, password))
+    if distro.starts_on_install and (facts.postfix is not None or facts.old_main_cf):
+        # Whoever installs Postfix again finds it closed to the network.
+        files.append(postfix.skeleton())
+    absent = postfix.own_paths(facts)
+    if password is None:
+        absent = (*absent, msmtp.PASSWORD)
+    replaced = [name for name in other_mtas(facts) if name not in distro.submission]
+    replaced += [name for name in distro.postfix if name in facts.packages]
+    return Desired(
+        packages=tuple(packages),
+        files=tuple(files),
+        absent=absent,
+        listen=_listen(policy, facts),
+        relay=False,
+        port=decision.port,
+        replaced=tuple(replaced),
+    )
+
+
+def _listen(policy: Policy, facts: Facts) -> tuple[str, ...]:
+    if facts.ipv6_loopback and protocols(policy, facts) == "all":
+        return ("127.0.0.1", "::1")
+    return ("127.0.0.1",)

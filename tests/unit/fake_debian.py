@@ -2,6 +2,8 @@
 
 What was measured on real hosts is imitated where a test may rely on it: installing Postfix
 starts it, on every interface unless a main.cf is there; purging takes /etc/postfix along.
+Mail programs exclude each other: installing one removes the other and keeps its configuration
+and its spool; purging takes those too.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ from typing import Any, Callable, Optional
 
 from sysmail.host.port import Caught, Completed, SmtpReply, SmtpSession
 from unit.fake_host import FakeHost
+from unit.fake_msmtpd import INODES as MSMTPD_INODES
+from unit.fake_msmtpd import Handed, MsmtpdSession, Units
 
 __all__ = ["FakeDebian"]
 
 OS_RELEASE = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n'
 PID = 700
 INODES = {"127.0.0.1": 9001, "::1": 9002, "0.0.0.0": 9003, "::": 9004}
+SASL_PLAIN = "/usr/lib/x86_64-linux-gnu/sasl2/libplain.so.2"
+EXIM_INODES = {"127.0.0.1": 9201, "::1": 9202}
 HEX = {
     "127.0.0.1": "0100007F",
     "0.0.0.0": "00000000",
@@ -43,8 +49,14 @@ DEFAULTS = {
     "virtual_mailbox_domains": "$virtual_mailbox_maps",
     "virtual_transport": "virtual",
 }
-BROUGHT = {"postfix": ("postfix", "ssl-cert"), "msmtp": ("msmtp", "libgsasl18")}
-VERSIONS = {"postfix": "3.7.11-0+deb12u1", "msmtp": "1.8.23-1"}
+BROUGHT = {
+    "postfix": ("postfix", "ssl-cert"),
+    "msmtp": ("msmtp", "libgsasl18"),
+    "msmtp-mta": ("msmtp", "libgsasl18", "msmtp-mta"),
+}
+VERSIONS = {"postfix": "3.7.11-0+deb12u1", "msmtp": "1.8.23-1", "msmtp-mta": "1.8.23-1"}
+MTAS = ("postfix", "msmtp-mta", "exim4", "exim4-daemon-light", "nullmailer", "dma")
+"""Packages that own ``sendmail``: each excludes the others (exim4 needs its daemon)."""
 POSTFIX_PROGRAMS = ("postconf", "postfix", "postqueue", "postsuper", "postcat", "sendmail")
 POSTFIX_FILES = ("dynamicmaps.cf", "master.cf", "postfix-files")
 
@@ -66,6 +78,11 @@ class FakeDebian(FakeHost):
         self.enabled = False
         self.starts = self.scratch_starts = True
         self.queue: list[dict[str, Any]] = []
+        self.left: list[dict[str, Any]] = []
+        self.handed: list[Handed] = []
+        self.msmtpd = Units(self)
+        self.exim_runs = self.exim_enabled = False
+        self.automatic: set[str] = set()
         self.log: list[str] = []
         self.exposed: list[str] = []
         self.scratch: dict[str, int] = {}
@@ -74,10 +91,10 @@ class FakeDebian(FakeHost):
         self.put("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")
         self.put_directory("/run/systemd/system")
         self.put_directory("/run/sysmail")
-        for path in ("/var/mail", "/var/spool", "/usr/sbin"):
+        for path in ("/var/mail", "/var/spool", "/usr/sbin", "/usr/bin"):
             self.put_directory(path)
         self.put("/dev/log", "")
-        self.put("/usr/lib/x86_64-linux-gnu/sasl2/libplain.so.2", "")
+        self.put(SASL_PLAIN, "")
         self.dynamic["/proc/net/tcp"] = lambda: self._sockets("127.0.0.1", "0.0.0.0")
         self.dynamic["/proc/net/tcp6"] = lambda: self._sockets("::1", "::")
         self.dynamic["/proc/net/fib_trie"] = FIB_TRIE.encode
@@ -99,7 +116,9 @@ class FakeDebian(FakeHost):
         if "postconf" in self.programs:
             other._unpack_postfix()
         if "msmtp" in self.programs:
-            other.programs["msmtp"] = other._sendmail
+            other.programs["msmtp"] = other._msmtp
+        if "msmtp-mta" in self.packages and "postconf" not in self.programs:
+            other.programs["sendmail"] = other._msmtp
         other.entries = dict(self.entries)
         other.packages = dict(self.packages)
         other.running = None if self.running is None else dict(self.running)
@@ -107,6 +126,10 @@ class FakeDebian(FakeHost):
         other.sockets = {pid: set(inodes) for pid, inodes in self.sockets.items()}
         other.servers = dict(self.servers)
         other.queue, other.log = list(self.queue), list(self.log)
+        other.left, other.handed = list(self.left), list(self.handed)
+        other.msmtpd.copy_of(self.msmtpd)
+        other.exim_runs, other.exim_enabled = self.exim_runs, self.exim_enabled
+        other.automatic, other.owners = set(self.automatic), dict(self.owners)
         other.scratch, other.exposed = dict(self.scratch), list(self.exposed)
         return other
 
@@ -120,6 +143,9 @@ class FakeDebian(FakeHost):
             "enabled": self.enabled,
             "queue": list(self.queue),
             "scratch": dict(self.scratch),
+            "msmtpd": self.msmtpd.world(),
+            "exim": (self.exim_runs, self.exim_enabled),
+            "automatic": sorted(self.automatic & set(self.packages)),
         }
 
     # Programs.
@@ -131,6 +157,8 @@ class FakeDebian(FakeHost):
                 argv, "".join(f"{n}:\n  Candidate: {VERSIONS.get(n, '1')}\n" for n in argv[2:])
             ),
             "apt-get": self._apt_get,
+            "apt-mark": self._apt_mark,
+            "dpkg": self._dpkg_repair,
             "systemctl": self._systemctl,
             "journalctl": self._journalctl,
             "getent": lambda argv, _in: _said(argv, "", 2),
@@ -140,37 +168,112 @@ class FakeDebian(FakeHost):
         lines = [f"{s} {n} {VERSIONS.get(n, '1')}\n" for n, s in sorted(self.packages.items())]
         return _said(argv, "".join(lines))
 
+    def _apt_mark(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if argv[1] == "showauto":
+            return _said(argv, "".join(f"{name}\n" for name in sorted(self.automatic)))
+        self.automatic |= set(argv[2:])
+        return _said(argv)
+
+    def install_exim4(self, role: str = "local") -> None:
+        """Debian's default: exim4 for this host alone, that nobody asked for."""
+        self.packages.update({"exim4": "ii ", "exim4-daemon-light": "ii "})
+        self.automatic.add("exim4-daemon-light")
+        self.put("/etc/exim4/update-exim4.conf.conf", f"dc_eximconfig_configtype='{role}'\n")
+        self.put_directory("/var/spool/exim4/input")
+        self._unpack_exim4()
+        self.exim_runs = self.exim_enabled = True
+        self.owners.update(dict.fromkeys(EXIM_INODES.values(), "exim4 (pid 812)"))
+
+    def _unpack_exim4(self) -> None:
+        self.put("/usr/sbin/exim4", "#!", 0o755)
+        self.put_link("/usr/sbin/sendmail", "/usr/sbin/exim4")
+        self.programs["sendmail"] = lambda argv, _in: _said(argv)
+
     def _apt_get(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         verb = argv[1]
         options = {i + 1 for i, word in enumerate(argv) if word == "-o"}
         names = [w for i, w in enumerate(argv) if i > 1 and w[0] != "-" and i not in options]
-        if verb == "install":
-            wanted = [p for name in names for p in BROUGHT.get(name, (name,))]
+        if verb == "install" and "--download-only" not in argv:
+            wanted = list(dict.fromkeys(p for n in names for p in BROUGHT.get(n, (n,))))
             self._dpkg_install([p for p in wanted if self.packages.get(p) != "ii "])
         elif verb == "purge":
-            for name in names:
+            for name in [name for name in names if name in self.packages]:
                 self.change("dpkg", "purge", name)
-                self.packages.pop(name, None)
-                self.programs.pop(name, None)
+                if self.packages.pop(name) != "rc ":
+                    self._remove_files(name)
                 if name == "postfix":
                     self._purge_postfix()
         return _said(argv, "".join(f"Setting up {name} ...\n" for name in names))
 
     def _dpkg_install(self, names: list[str]) -> None:
+        if set(names) & set(MTAS):
+            family = {name[:5] for name in names}
+            for other in [p for p in MTAS if p[:5] not in family]:
+                if self.packages.get(other, "rc ") != "rc ":
+                    self.change("dpkg", "remove", other)
+                    self._remove_files(other)
+                    self.packages[other] = "rc "
+        known = {name for name in names if name in self.packages}
         for name in names:
             self.change("dpkg", "unpack", name)
             self.packages[name] = "iU "
             if name == "postfix":
                 self._unpack_postfix()
+            elif name in ("msmtp", "msmtp-mta"):
+                self._unpack_msmtp(name)
+            elif name == "exim4-daemon-light":
+                self._unpack_exim4()
+            elif name == "libsasl2-modules":
+                self.put(SASL_PLAIN, "")
         for name in names:
-            self.change("dpkg", "configure", name)
-            self.packages[name] = "ii "
-            if name == "postfix":
-                self._configure_postfix()
-                self.change("dpkg", "start", name)
-                self._start()
-            elif name == "msmtp":
-                self.programs["msmtp"] = self._sendmail
+            self._dpkg_configure(name, new=name not in known)
+
+    def _dpkg_configure(self, name: str, *, new: bool) -> None:
+        self.change("dpkg", "configure", name)
+        self.packages[name] = "ii "
+        if name == "postfix":
+            self._configure_postfix(new=new)
+            self.change("dpkg", "start", name)
+            self._start()
+        elif name == "exim4-daemon-light":
+            # Measured: its scripts do not take an owner's answers from the file.
+            self.put("/etc/exim4/update-exim4.conf.conf", "dc_eximconfig_configtype='none'\n")
+            self.exim_runs = self.exim_enabled = True
+
+    def _dpkg_repair(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        """``dpkg --configure -a``: what was unpacked is set up."""
+        for name in [name for name, state in self.packages.items() if state == "iU "]:
+            self._dpkg_configure(name, new=False)
+        return _said(argv)
+
+    def _unpack_msmtp(self, name: str) -> None:
+        self.programs["msmtp"] = self._msmtp
+        self.put("/usr/bin/msmtp", "#!", 0o755)
+        if name == "msmtp-mta":
+            self.put("/usr/bin/msmtpd", "#!", 0o755)
+            self.put_link("/usr/sbin/sendmail", "/usr/bin/msmtp")
+            self.programs["sendmail"] = self._msmtp
+
+    def _remove_files(self, name: str) -> None:
+        """A package's programs go; its configuration and its spool stay."""
+        if name == "postfix":
+            self._stop()
+            for program in POSTFIX_PROGRAMS:
+                self.programs.pop(program, None)
+                self.take(f"/usr/sbin/{program}")
+            self.dynamic.pop("/var/spool/postfix/pid/master.pid", None)
+        elif name == "exim4-daemon-light":
+            self.exim_runs = False
+            self.take("/usr/sbin/exim4")
+            self.take("/usr/sbin/sendmail")
+        elif name == "msmtp-mta":
+            self.take("/usr/bin/msmtpd")
+            if "postconf" not in self.programs:
+                self.take("/usr/sbin/sendmail")
+                self.programs.pop("sendmail", None)
+        elif name == "msmtp":
+            self.take("/usr/bin/msmtp")
+            self.programs.pop("msmtp", None)
 
     def _unpack_postfix(self) -> None:
         handlers = {
@@ -190,23 +293,19 @@ class FakeDebian(FakeHost):
             if f"/etc/postfix/{name}" not in self.entries:
                 self.put(f"/etc/postfix/{name}", f"# the package's {name}\n")
 
-    def _configure_postfix(self) -> None:
+    def _configure_postfix(self, *, new: bool = True) -> None:
         if "/etc/postfix/main.cf" not in self.entries:
             self.put("/etc/postfix/main.cf", "inet_interfaces = all\nmyorigin = /etc/mailname\n")
         for path in ("/etc/aliases", "/etc/mailname"):
             if path not in self.entries:
                 self.put(path, "postmaster: root\n")
-        self.enabled = True
+        # A package that comes back finds its unit as an administrator left it.
+        self.enabled = self.enabled or new
 
     def _purge_postfix(self) -> None:
-        self._stop()
         self.enabled = False
-        for name in POSTFIX_PROGRAMS:
-            self.programs.pop(name, None)
-            self.take(f"/usr/sbin/{name}")
         self.take("/etc/postfix")
         self.take("/var/spool/postfix")
-        self.dynamic.pop("/var/spool/postfix/pid/master.pid", None)
         self.queue.clear()
 
     # Postfix and its service.
@@ -214,6 +313,10 @@ class FakeDebian(FakeHost):
     def _start(self) -> bool:
         if not self.starts or "/etc/postfix/main.cf" not in self.entries:
             self.log.append("Nov 22 10:00:00 web1 postfix/master[9]: fatal: bad configuration")
+            self.running = None
+            return False
+        if self.exim_runs or any(self.msmtpd.port(a) == 25 for a in self.msmtpd.running):
+            self.log.append("Nov 22 10:00:00 web1 postfix/master[9]: fatal: bind: Address in use")
             self.running = None
             return False
         self.running = main_cf_values(self.text("/etc/postfix/main.cf"))
@@ -234,27 +337,42 @@ class FakeDebian(FakeHost):
         four, six = ("127.0.0.1", "::1") if inner else ("0.0.0.0", "::")
         return (four, six) if ipv6 else (four,)
 
+    def is_taken(self, address: str, port: int) -> bool:
+        """Whether Postfix, or what a test put there, listens on an address."""
+        everywhere = "::" if ":" in address else "0.0.0.0"
+        ours = port == 25 and bool({address, everywhere} & set(self._listening()))
+        return ours or (address, port) in self.servers or (self.exim_runs and port == 25)
+
     def _sockets(self, *addresses: str) -> bytes:
         lines = ["  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt"]
-        lines += [
-            f"   0: {HEX[a]}:0019 {HEX[a]}:0000 0A 00000000:00000000 00:00000000 00000000"
-            f"     0        0 {INODES[a]} 1 0000000000000000 100 0 0 10 0"
+        found = [(a, 25, INODES[a]) for a in addresses if a in self._listening()]
+        found += [
+            (a, self.msmtpd.port(a), MSMTPD_INODES[a])
             for a in addresses
-            if a in self._listening()
+            if a in self.msmtpd.running
+        ]
+        found += [(a, 25, EXIM_INODES[a]) for a in addresses if self.exim_runs and a in EXIM_INODES]
+        lines += [
+            f"   0: {HEX[a]}:{port:04X} {HEX[a]}:0000 0A 00000000:00000000 00:00000000 00000000"
+            f"     0        0 {inode} 1 0000000000000000 100 0 0 10 0"
+            for a, port, inode in found
         ]
         return ("\n".join(lines) + "\n").encode()
 
     def _systemctl(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         verb = argv[1]
         if verb == "show":
-            there = "postfix" in self.packages
-            state = "active" if self.running is not None else "inactive"
-            said = [
-                f"Id={unit}\nLoadState={'loaded' if there else 'not-found'}\nActiveState={state}\n"
-                f"UnitFileState={'enabled' if self.enabled else 'disabled'}\n"
-                for unit in argv[4:]
-            ]
-            return _said(argv, "\n".join(said))
+            return _said(argv, "\n".join(self._unit(name) for name in argv[4:]))
+        if verb == "daemon-reload":
+            self.msmtpd.reload()
+        names = [name for name in argv[2:] if name.startswith("sysmail-msmtpd@")]
+        if names:
+            trouble = self.msmtpd.act(verb, names)
+            return _said(argv, "", 0 if trouble is None else 1, trouble or "")
+        if "exim4.service" in argv:
+            return self._systemctl_exim4(argv)
+        if self.packages.get("postfix", "rc ") == "rc ":
+            return _said(argv, "", 5, "Failed: Unit postfix.service not loaded.")
         if verb in ("enable", "disable"):
             self.enabled = verb == "enable"
         elif verb == "stop":
@@ -262,6 +380,34 @@ class FakeDebian(FakeHost):
         elif verb in ("start", "restart") or (verb == "reload" and self.running is not None):
             self._start()
         return _said(argv)
+
+    def _systemctl_exim4(self, argv: Sequence[str]) -> Completed:
+        if argv[1] in ("enable", "disable"):
+            self.exim_enabled = argv[1] == "enable"
+        elif argv[1] in ("start", "restart", "stop"):
+            self.exim_runs = argv[1] != "stop"
+        return _said(argv)
+
+    def _unit(self, name: str) -> str:
+        """A block of ``systemctl show``."""
+        ours = self.msmtpd.show(name)
+        if ours is not None:
+            return ours
+        if not name.startswith("postfix"):
+            there = name == "exim4.service" and "/usr/sbin/exim4" in self.entries
+            return (
+                f"Id={name}\nLoadState={'loaded' if there else 'not-found'}\n"
+                f"ActiveState={'active' if there and self.exim_runs else 'inactive'}\n"
+                f"UnitFileState={'enabled' if there and self.exim_enabled else ''}\n"
+            )
+        there = self.packages.get("postfix", "rc ") != "rc "
+        state = "active" if self.running is not None else "inactive"
+        kind = "forking" if "@" in name else "oneshot"
+        return (
+            f"Type={kind}\nId={name}\nLoadState={'loaded' if there else 'not-found'}\n"
+            f"ActiveState={state}\n"
+            f"UnitFileState={'enabled' if self.enabled and there else 'disabled'}\n"
+        )
 
     def _journalctl(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         pattern = argv[argv.index("-g") + 1] if "-g" in argv else ""
@@ -299,13 +445,40 @@ class FakeDebian(FakeHost):
             self.take(pid_file)
         return _said(argv)
 
+    def _next_hop_answers(self) -> bool:
+        """Whether the running Postfix gets its mail rid."""
+        if self.running is None:
+            return False
+        hop = re.match(r"\[(.*)\]:([0-9]+)$", self.running.get("relayhost", ""))
+        if self.running.get("smtp_sasl_auth_enable") == "yes" and SASL_PLAIN not in self.entries:
+            return False
+        if self.running.get("default_transport", "").startswith("retry:"):
+            return False
+        return hop is None or (hop.group(1), int(hop.group(2))) in self.servers
+
     def _postqueue(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if "-f" in argv and self._next_hop_answers():
+            self.left += [entry for entry in self.queue if entry["queue_name"] != "hold"]
+            self.queue = [entry for entry in self.queue if entry["queue_name"] == "hold"]
         lines = "".join(json.dumps(entry) + "\n" for entry in self.queue)
         return _said(argv, lines if "-j" in argv else "")
 
     def _sendmail(self, argv: Sequence[str], stdin: Optional[bytes]) -> Completed:
         self.deliver(argv[argv.index("-f") + 1] if "-f" in argv else "root", stdin or b"")
         return _said(argv)
+
+    def _msmtp(self, argv: Sequence[str], stdin: Optional[bytes]) -> Completed:
+        """msmtp(1): on its own, or called as sendmail; --serverinfo asks the server of a file."""
+        if "--serverinfo" in argv:
+            text = self.text(argv[argv.index("-C") + 1])
+            found = re.search(r"^host (\S+)\nport ([0-9]+)$", text, re.MULTILINE)
+            if found is None or (found.group(1), int(found.group(2))) not in self.servers:
+                return _said(argv, "", 69, "msmtp: cannot connect: Connection refused\n")
+            return _said(argv, "SMTP server at mail.example.org\n")
+        if self.running is not None:
+            return self._sendmail(argv, stdin)
+        up = bool(self.msmtpd.running)
+        return _said(argv, "", 0 if up else 69, "" if up else "msmtp: cannot connect\n")
 
     def _may_relay(self, client: str) -> bool:
         return client.startswith("127.") or client == "::1"
@@ -330,6 +503,8 @@ class FakeDebian(FakeHost):
             return lambda: _Relay(self, source or real)
         if port == 25 and {real, "0.0.0.0"} & set(self._listening()):
             return lambda: _Relay(self, source or real)
+        if port and self.msmtpd.port(real) == port and source in ("", "127.0.0.1", "::1"):
+            return lambda: MsmtpdSession(self.handed, f"{real}:{port}")
         return super().server(address, port, source)
 
 

@@ -380,7 +380,7 @@ class FakeHost:
         self.entries[path] = state
 
     def mkdir(self, path: str, mode: int, uid: int = 0, gid: int = 0) -> None:
-        """Make a directory and those above it: closed at first, then with its owner and mode."""
+        """Make a directory and those above it: with its mode at once, then with its owner."""
         self._alive()
         if path in self.entries:
             return
@@ -388,8 +388,8 @@ class FakeHost:
         if parent not in self.entries:
             self.mkdir(parent, 0o755)
         self.change("mkdir", path)
-        self.entries[path] = FileState("directory", 0o700, 0, 0)
-        self.change("chmod", path)
+        self.entries[path] = FileState("directory", mode, 0, 0)
+        self.change("chown", path)
         self.entries[path] = FileState("directory", mode, uid, gid)
 
     def set_access(self, path: str, mode: int, uid: int, gid: int) -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sysmail.desired import Desired
 from sysmail.distro import DISTROS
 from sysmail.errors import PolicyError
-from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts
+from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts, UnitFacts
 from sysmail.policy import Policy, Secret, parse
-from sysmail.route import Decision, decide
+from sysmail.route import NOTHING_SEEN, Decision, Seen, decide
 from sysmail.want import want
 
 ROWS = {row.name: row for row in DISTROS}
@@ -52,6 +52,8 @@ def facts_of_case(host: Mapping[str, Any]) -> Facts:
         changes["postfix"] = postfix(changes["postfix"])
     if "service" in changes:
         changes["service"] = ServiceFacts(**changes["service"])
+    if "msmtpd" in changes:
+        changes["msmtpd"] = {a: UnitFacts(**unit) for a, unit in changes["msmtpd"].items()}
     if "packages" in changes:
         changes["packages"] = dict.fromkeys(changes["packages"], "1")
     listeners = changes.pop("listen", [])
@@ -61,9 +63,23 @@ def facts_of_case(host: Mapping[str, Any]) -> Facts:
 
 def as_asked(desired: Desired, before: Facts) -> Facts:
     """The facts of a host on which all of this was done."""
+    packages = {**before.packages, **dict.fromkeys(desired.packages, "1")}
+    packages = {name: v for name, v in packages.items() if name not in desired.replaced}
+    if not desired.relay:
+        return replace(
+            before,
+            packages=packages,
+            postfix=None,
+            service=ServiceFacts(),
+            master_running=False,
+            msmtpd={a: UnitFacts(active=True, enabled=True, pid=800) for a in desired.listen},
+            listeners=tuple(Listener(address, desired.port, 1) for address in desired.listen),
+            old_main_cf=before.postfix is not None or before.old_main_cf,
+        )
     return replace(
         before,
-        packages={**before.packages, **dict.fromkeys(desired.packages, "1")},
+        packages=packages,
+        msmtpd={},
         postfix=before.postfix or postfix(),
         service=ServiceFacts(exists=True, active=True, enabled=True),
         master_running=True,
@@ -71,11 +87,16 @@ def as_asked(desired: Desired, before: Facts) -> Facts:
     )
 
 
-def wanted(policy: Policy, about: Facts) -> tuple[Decision, Desired]:
+def wanted(policy: Policy, about: Facts, seen: Seen = NOTHING_SEEN) -> tuple[Decision, Desired]:
     """The decision and the desired state, as the commands put them together."""
-    decision = decide(policy, about)
+    decision = decide(policy, about, seen)
     login = decision.hop is not None and bool(decision.hop.username)
     return decision, want(policy, about, decision, PASSWORD if login else None)
+
+
+def relayed(policy: Policy) -> Policy:
+    """The same policy, where the relay is asked for: Postfix whatever Mailu answers."""
+    return replace(policy, route="relay")
 
 
 _LABEL = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
@@ -121,7 +142,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "admin": ADDRESSES,
     "hostname": NAMES,
     "sender": ADDRESSES,
-    "route": st.sampled_from(["auto", "relay"]),
+    "route": st.sampled_from(["auto", "relay", "mailu"]),
     "queue": st.sampled_from([{"lifetime": "2h"}, {"warn_after": 0}, {"retry_every": "5m"}]),
     "limits": st.sampled_from([{"message_size": "20kB"}, {"message_size": "1GB"}]),
     "postfix": st.dictionaries(
@@ -145,7 +166,9 @@ FACTS = st.builds(
             Listener, st.sampled_from(["127.0.0.1", "::1", "0.0.0.0"]), st.just(25), st.just(1)
         )
     ).map(tuple),
-    packages=st.dictionaries(st.sampled_from(["postfix", "msmtp"]), st.just("1")),
+    packages=st.dictionaries(
+        st.sampled_from(["postfix", "msmtp", "msmtp-mta", "exim4", "dma"]), st.just("1")
+    ),
     candidates=st.dictionaries(
         st.just("postfix"), st.sampled_from(["3.7.11-0+deb12u1", "2:3.5.25", "odd"])
     ),
@@ -153,6 +176,19 @@ FACTS = st.builds(
     service=st.builds(ServiceFacts, st.booleans(), st.booleans(), st.booleans()),
     master_running=st.booleans(),
     log_socket=st.booleans(),
+    msmtpd=st.dictionaries(
+        st.sampled_from(["127.0.0.1", "::1"]),
+        st.builds(UnitFacts, st.booleans(), st.booleans(), st.integers(0, 2)),
+    ),
+    old_main_cf=st.booleans(),
+)
+
+SEEN = st.builds(
+    Seen,
+    trouble=st.sampled_from(["", "no connection to m.example port 465"]),
+    in_force=st.sampled_from(["", "mailu", "relay"]),
+    down_for=st.sampled_from([0.0, 59.0, 60.0, 3599.0, 3600.0, 1e6]),
+    owner=st.sampled_from(["", "docker-proxy (pid 9)"]),
 )
 
 # Any host, those too that are refused.

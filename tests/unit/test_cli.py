@@ -479,7 +479,7 @@ def test_colour_only_where_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("outcome", "code", "said"),
     [
-        ("applied", 0, "applied: 1 steps"),
+        ("applied", 0, "applied: 1 step"),
         ("unchanged", 0, "nothing to change"),
         ("not-proven", 1, "in force, but not proven"),
         ("next-hop-down", 3, "in force, but the next hop is down"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sysmail import maillog, queue
+from sysmail import maillog, queue, submissions
 from sysmail.distro import DISTROS, choose
 from sysmail.facts import collect, parse
 from unit.cases import cases, text
@@ -27,20 +27,28 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "local_ipv6": parse.local_ipv6,
     "fqdn_from_hosts": lambda said: parse.fqdn_from_hosts(said, "web1"),
     "fqdn_from_getent": parse.fqdn_from_getent,
-    "services": parse.services,
+    "unit_blocks": parse.unit_blocks,
+    "services": lambda said: parse.services(parse.unit_blocks(said)),
+    "unit": lambda said: [parse.unit(block) for block in parse.unit_blocks(said)],
+    "exim_role": parse.exim_role,
+    "submissions": submissions.parse,
     **{f"packages of {r.name}": partial(parse.packages, manager=r.name) for r in DISTROS},
     "queue": queue.parse,
     "deliveries": lambda said: maillog.deliveries(said.splitlines()),
     "queue_id_of": lambda said: maillog.queue_id_of(said.splitlines(), "a@b"),
 }
 
+# These take what another parser has made of the text.
+BLOCKS = {name: PARSERS[name] for name in ("services", "unit")}
+
 # Pieces that parsers look for, so that generated text gets past their first glance.
 PIECES = st.sampled_from(
     """ID= "x" ii iU postfix Name Version Candidate : = . :: 0A 0100007F:0019 00000000 |-- LOCAL
-    /32 host 127.0.0.1 fe800000000000000000000000000001 Id= ActiveState=failed { } [ ] " , ²³ 1e999
-    {"queue_id":"A","queue_name":"hold","arrival_time":1,"message_size": 1e999 ,"sender":"",
-    "recipients":1} "recipients":[]}
+    /32 host 127.0.0.1 fe800000000000000000000000000001 Id= ActiveState=failed MainPID= { } [ ] " ,
+    ²³ 1e999 {"queue_id":"A","queue_name":"hold","arrival_time":1,"message_size": 1e999 ,
+    "sender":"","recipients":1} "recipients":[]}
     to=<a@b> relay=none, delay=1, delay=., dsn=2.0.0, status=sent (ok) postfix/smtp[1]: 4ABC:
+    dc_eximconfig_configtype=' host=h tls=on auth=on recipients=r smtpmsg=' ' exitcode=EX_OK
     \x1c""".split()
 )
 TEXTS = st.one_of(
@@ -66,8 +74,20 @@ def plain(found: Any) -> Any:
 def test_parser_cases(parser: str, case: dict[str, Any]) -> None:
     """A parser gives what a person reads in the same text."""
     arguments = {k: v for k, v in case.items() if k not in ("input", "expected")}
-    found = getattr(parse, parser)(text(case["input"]), **arguments)
+    found = BLOCKS.get(parser, getattr(parse, parser))(text(case["input"]), **arguments)
     assert plain(found) == case["expected"]
+
+
+@pytest.mark.parametrize(("_folder", "case"), cases("submissions"))
+def test_submission_cases(_folder: str, case: dict[str, Any]) -> None:
+    """What msmtp logged of a message is read as a person reads it."""
+    assert plain(submissions.parse(text(case["input"]))) == case["expected"]
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5000, "-1", ""])
+def test_pid_of_odd_digits_is_none(text: str) -> None:
+    """A process id that int() does not take, or that is none, is left out like any other word."""
+    assert parse.unit({"MainPID": text}).pid == 0
 
 
 def test_every_parser_has_cases() -> None:

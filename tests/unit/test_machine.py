@@ -233,6 +233,24 @@ def test_mkdir_makes_parents_open_and_itself_as_asked(tmp_path: Path) -> None:
     assert (mode_of(tmp_path / "there"), mode_of(tmp_path / "there/new")) == (0o750, 0o711)
 
 
+def test_mkdir_that_is_cut_off_leaves_no_closed_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory has its mode from the first moment, also with a strict umask, which stays."""
+
+    def cut_off(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "chown", cut_off)
+    before = os.umask(0o077)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Machine().mkdir(str(tmp_path / "open"), 0o755)
+    finally:
+        assert os.umask(before) == 0o077
+    assert mode_of(tmp_path / "open") == 0o755
+
+
 def test_remove_and_rmdir(tmp_path: Path) -> None:
     """What is not there is no error; a directory that is not empty stays."""
     host = Machine()

@@ -118,6 +118,48 @@ def test_removal_that_fails_is_told() -> None:
     assert caught.value.code == "packages-not-removed"
 
 
+def test_both_sides_are_downloaded_before_one_replaces_the_other() -> None:
+    """What comes and what goes is downloaded first, so that the way back needs no network."""
+    host = FakeHost()
+    Manager(host, APT)
+    packages.fetch(host, APT, ["msmtp-mta"], ["postfix"], print)
+    calls = [call.what for call in host.changes]
+    assert [call[-1] for call in calls] == ["msmtp-mta", "postfix"]
+    assert all({"--download-only", "--reinstall"} <= set(call) for call in calls)
+
+
+def test_download_that_fails_replaces_nothing() -> None:
+    """Where one side cannot be downloaded, that is told, and nothing is installed."""
+    host = FakeHost()
+    manager = Manager(host, APT, "install", "install")
+    with pytest.raises(StepError, match="E: Unable to locate") as caught:
+        packages.fetch(host, APT, ["msmtp-mta"], ["postfix"], print)
+    assert caught.value.code == "packages-not-downloaded"
+    assert manager.verbs == ["install", "update", "install"]
+
+
+def test_replacing_uses_the_managers_own_way() -> None:
+    """Packages that exclude others are installed by the command that lets those go."""
+    host = FakeHost()
+    pacman = ROWS["pacman"]
+    host.programs["pacman"] = lambda argv, _in: Completed(tuple(argv), 0, "msmtp-mta 1\n", "")
+    packages.install(host, pacman, ["msmtp-mta"], print, ["postfix"])
+    packages.install(host, pacman, ["msmtp-mta"], print)
+    assert [call.what for call in host.changes] == [
+        (*pacman.replace, "msmtp-mta"),
+        (*pacman.install, "msmtp-mta"),
+    ]
+
+
+def test_configuration_that_is_left_is_removed_too() -> None:
+    """Removing also takes what dpkg keeps of a package that was replaced: its configuration."""
+    host = FakeHost()
+    host.answer("dpkg-query", "rc  postfix 3.7.11\nii  other 1\nun  msmtp 1\n")
+    host.answer("apt-get")
+    packages.uninstall(host, APT, ["postfix", "msmtp", "absent"], print)
+    assert [call.what for call in host.changes] == [(*APT.uninstall, "postfix")]
+
+
 @pytest.mark.parametrize("row", DISTROS, ids=lambda row: row.name)
 def test_no_row_removes_more_than_it_is_told(row: Distro) -> None:
     """No distribution's removal takes along what nobody named."""

@@ -14,20 +14,22 @@ from sysmail.errors import RefusedError, SysmailError
 from sysmail.facts.model import Facts
 from sysmail.host.port import FileState
 from sysmail.plan import (
+    DownloadPackages,
     InstallPackages,
     RemoveFile,
     Requeue,
     Service,
     Step,
+    Submission,
     WriteFile,
     describe,
     plan,
 )
 from sysmail.policy import Policy, parse
 from sysmail.postfix import skeleton
-from sysmail.route import decide
+from sysmail.route import Seen, decide
 from unit.cases import cases
-from unit.make import FACTS, PASSWORD, POLICIES, as_asked, facts, facts_of_case, wanted
+from unit.make import FACTS, PASSWORD, POLICIES, SEEN, as_asked, facts, facts_of_case, wanted
 
 States = dict[str, Optional[FileState]]
 FEW = settings(max_examples=50)
@@ -46,7 +48,7 @@ def states(desired: Desired) -> States:
 def test_plan_cases(_folder: str, case: dict[str, Any]) -> None:
     """A host and a policy give these steps, in this order."""
     about = facts_of_case(case["host"])
-    _, desired = wanted(parse(case["policy"]), about)
+    _, desired = wanted(parse(case["policy"]), about, Seen(**case.get("seen", {})))
     files: States = states(desired) if case["files"] == "as asked" else {}
     if case["files"] == "skeleton":
         files = {skeleton().path: state(skeleton())}
@@ -72,15 +74,15 @@ def _there(files: States, path: str) -> FileState:
 
 
 @FEW
-@given(policy=POLICIES, about=FACTS)
-def test_nothing_is_missing_where_all_is_done(policy: Policy, about: Facts) -> None:
+@given(policy=POLICIES, about=FACTS, seen=SEEN)
+def test_nothing_is_missing_where_all_is_done(policy: Policy, about: Facts, seen: Seen) -> None:
     """On a host that is as asked there is nothing to do."""
     try:
-        _, desired = wanted(policy, about)
+        _, desired = wanted(policy, about, seen)
     except SysmailError:
         return
     done = as_asked(desired, about)
-    _, desired = wanted(policy, done)
+    _, desired = wanted(policy, done, seen)
     assert plan(desired, as_asked(desired, done), states(desired)) == []
 
 
@@ -88,11 +90,13 @@ PRESENT = st.sampled_from(["missing", "as asked", "edited", "mode", "owner", "li
 
 
 @FEW
-@given(policy=POLICIES, about=FACTS, data=st.data())
-def test_order_keeps_the_host_closed(policy: Policy, about: Facts, data: st.DataObject) -> None:
+@given(policy=POLICIES, about=FACTS, seen=SEEN, data=st.data())
+def test_order_keeps_the_host_closed(
+    policy: Policy, about: Facts, seen: Seen, data: st.DataObject
+) -> None:
     """A closed main.cf is there before an installation that starts Postfix; services act last."""
     try:
-        _, desired = wanted(policy, about)
+        _, desired = wanted(policy, about, seen)
     except SysmailError:
         return
     files: States = {}
@@ -107,7 +111,7 @@ def test_order_keeps_the_host_closed(policy: Policy, about: Facts, data: st.Data
             "link": FileState("link", 0o777, 0, 0, target="/elsewhere"),
         }[data.draw(PRESENT)]
     steps = plan(desired, about, files)
-    _check_order(steps, about, files)
+    _check_order(steps, about, files, desired)
     named = [(describe(step).name, describe(step).summary) for step in steps]
     written = [step.file.path for step in steps if isinstance(step, WriteFile)]
     wrong = {path for path, there in files.items() if there != states(desired)[path]}
@@ -115,19 +119,32 @@ def test_order_keeps_the_host_closed(policy: Policy, about: Facts, data: st.Data
     assert len(named) - len(set(named)) <= 1, "only the skeleton comes before another main.cf"
 
 
-def _check_order(steps: list[Step], about: Facts, files: States) -> None:
+def _check_order(steps: list[Step], about: Facts, files: States, desired: Desired) -> None:
     kinds = [type(step) for step in steps]
     installs = kinds.index(InstallPackages) if InstallPackages in kinds else None
     assert about.distro is not None
+    # What stops listening does so before anything else comes to listen, and after what takes long.
+    up = tuple(_msmtpd_up(about)) if desired.relay else ()
+    first: list[Step] = [Submission("stop", up)] if up else []
+    assert kinds.count(InstallPackages) <= 1
     if installs is not None:
-        assert kinds.count(InstallPackages) == 1
-        before = steps[:installs]
-        if about.postfix is None and about.distro.starts_on_install:
-            closed = files.get(skeleton().path) == state(skeleton())
-            assert before == ([] if closed else [WriteFile(skeleton(), files.get(skeleton().path))])
-        else:
-            assert before == []
-    acts = [i for i, kind in enumerate(kinds) if kind is Service]
+        install = steps[installs]
+        assert isinstance(install, InstallPackages)
+        if install.replaced:
+            first.insert(0, DownloadPackages(install.names, install.replaced))
+        starts = desired.relay and about.postfix is None and about.distro.starts_on_install
+        main_cf = files.get(skeleton().path)
+        if starts and main_cf != state(skeleton()):
+            first.append(WriteFile(skeleton(), main_cf))
+        assert steps[:installs] == first
+    assert steps[: len(first)] == first
+    assert kinds.count(DownloadPackages) == [type(step) for step in first].count(DownloadPackages)
+    acts = [
+        i
+        for i, step in enumerate(steps)
+        if isinstance(step, Service) or (isinstance(step, Submission) and step.action == "start")
+    ]
+    assert (Service in kinds) <= desired.relay
     changes = [
         i for i, kind in enumerate(kinds) if kind in (WriteFile, RemoveFile, InstallPackages)
     ]
@@ -135,6 +152,10 @@ def _check_order(steps: list[Step], about: Facts, files: States) -> None:
     if Requeue in kinds:
         assert kinds.index(Requeue) == len(kinds) - 1
         assert acts
+
+
+def _msmtpd_up(about: Facts) -> list[str]:
+    return [address for address, unit in about.msmtpd.items() if unit.active or unit.enabled]
 
 
 def test_diff_shows_what_changes() -> None:
@@ -162,14 +183,25 @@ def test_diff_never_shows_a_secret(old: bytes, new: bytes) -> None:
     [
         ({}, "relay", "direct", "no next hop is named"),
         ({"smarthost": {"host": "s.example"}}, "relay", "smarthost", "s.example"),
-        ({"mailu": {"host": "m.example"}}, "relay", "mailu", "m.example"),
+        ({"mailu": {"host": "m.example"}}, "mailu", "", "m.example"),
         (
             {"mailu": {"host": "m.example"}, "smarthost": {"host": "s.example"}},
+            "mailu",
+            "",
+            "it answers",
+        ),
+        (
+            {"mailu": {"host": "m.example"}, "smarthost": {"host": "s.example"}, "route": "relay"},
             "relay",
             "mailu",
-            "keeps a queue",
+            "which the policy configures",
         ),
-        ({"mailu": {"host": "m.example"}, "next_hop": "direct"}, "relay", "direct", "policy says"),
+        (
+            {"mailu": {"host": "m.example"}, "next_hop": "direct", "route": "relay"},
+            "relay",
+            "direct",
+            "policy says",
+        ),
         ({"route": "relay", "next_hop": "hold"}, "relay", "hold", "mail is held"),
     ],
 )

@@ -18,10 +18,22 @@ from sysmail.postfix import catch_for_try, parameters, skeleton
 from sysmail.postfix.main_cf import compatibility_level, main_cf
 from sysmail.postfix.master_cf import NOTICE_ROOM, master_cf
 from sysmail.postfix.names import escape
-from sysmail.want import check_postfix, postfix_version
+from sysmail.route import Seen
+from sysmail.want import check_postfix, effective, postfix_version
 from unit.cases import cases
 from unit.fake_debian import main_cf_values
-from unit.make import ANY_FACTS, FACTS, PASSWORD, POLICIES, facts, facts_of_case, postfix, wanted
+from unit.make import (
+    ANY_FACTS,
+    FACTS,
+    PASSWORD,
+    POLICIES,
+    SEEN,
+    facts,
+    facts_of_case,
+    postfix,
+    relayed,
+    wanted,
+)
 from unit.regexp_table import find, lookup, rules
 
 # A generated policy on a generated host takes a while to make.
@@ -70,7 +82,7 @@ class Relay:
 @pytest.mark.parametrize(("_folder", "case"), cases("postfix"))
 def test_configuration_cases(_folder: str, case: dict[str, Any]) -> None:
     """A policy on a host gives these parameters, and these answers for these addresses."""
-    policy = parse(case["policy"])
+    policy = relayed(parse(case["policy"]))
     _, desired = wanted(policy, facts_of_case(case["host"]))
     relay = Relay(desired, case["accounts"])
     expected = case["parameters"]
@@ -99,20 +111,22 @@ def test_every_kind_of_table_has_cases() -> None:
 
 def _desired(policy: Policy, about: Facts) -> Desired:
     try:
-        return wanted(policy, about)[1]
+        return wanted(relayed(policy), about)[1]
     except SysmailError:
         assume(False)  # noqa: FBT003
         raise
 
 
 @FEW
-@given(policy=POLICIES, about=ANY_FACTS)
-def test_any_policy_gives_a_desired_state_or_a_refusal(policy: Policy, about: Facts) -> None:
+@given(policy=POLICIES, about=ANY_FACTS, seen=SEEN)
+def test_any_policy_gives_a_desired_state_or_a_refusal(
+    policy: Policy, about: Facts, seen: Seen
+) -> None:
     """A valid policy on any host gives a desired state, or an error that says what to do."""
     told = ("a code", "a message", "a remedy")
     paths: list[str] = []
     try:
-        _, desired = wanted(policy, about)
+        _, desired = wanted(policy, about, seen)
         paths = [*(file.path for file in desired.files), *desired.absent]
     except SysmailError as error:
         told = (error.code, error.message, error.remedy)
@@ -125,10 +139,11 @@ def test_any_policy_gives_a_desired_state_or_a_refusal(policy: Policy, about: Fa
 def test_main_cf_says_exactly_the_parameters(policy: Policy, about: Facts) -> None:
     """main.cf read back gives each parameter once, with the value that was meant."""
     try:
-        decision, desired = wanted(policy, about)
+        decision, desired = wanted(relayed(policy), about)
     except SysmailError:
         return
-    groups = parameters(policy, about, decision, postfix_version(about))
+    asked = effective(policy, decision)
+    groups = parameters(asked, about, decision, postfix_version(about))
     text = next(file.data.decode() for file in desired.files if file.path == MAIN_CF)
     assert text == main_cf(groups)
     merged: dict[str, str] = {}
@@ -246,7 +261,7 @@ def test_compatibility_level_follows_the_version(version: str, level: str) -> No
 
 def test_master_cf_writes_no_mailboxes() -> None:
     """No service delivers locally, and the only listener in it is smtpd."""
-    lines = [x for x in master_cf(1000).splitlines() if x and x[0] not in "# "]
+    lines = [x for x in master_cf(1000, 60).splitlines() if x and x[0] not in "# "]
     commands = {line.split()[7] for line in lines}
     assert not commands & {"local", "virtual", "lmtp", "pipe", "spawn"}
     assert [line.split()[0] for line in lines if line.split()[1] == "inet"] == ["smtp"]
@@ -255,7 +270,16 @@ def test_master_cf_writes_no_mailboxes() -> None:
 
 def test_notices_have_room_around_the_message() -> None:
     """A notice that quotes the largest message can itself be queued."""
-    assert f"message_size_limit={1000 + NOTICE_ROOM}\n" in master_cf(1000)
+    assert f"message_size_limit={1000 + NOTICE_ROOM}\n" in master_cf(1000, 60)
+
+
+@pytest.mark.parametrize(
+    ("retry_every", "wakeup"), [(60, "60"), (1, "1"), (300, "300"), (900, "300")]
+)
+def test_queue_is_looked_through_as_often_as_mail_is_retried(retry_every: int, wakeup: str) -> None:
+    """What a reload put back is found again within retry_every, and never later than by stock."""
+    rows = [line.split() for line in master_cf(1000, retry_every).splitlines() if line]
+    assert [row[5] for row in rows if row[0] == "qmgr"] == [wakeup]
 
 
 def test_skeleton_is_closed() -> None:

@@ -136,6 +136,11 @@ def test_source_keeps_the_rule(rule: str) -> None:
     assert not wrong, f"{rule}:\n" + "\n".join(wrong)
 
 
+def test_every_module_that_is_called_pure_exists() -> None:
+    """A name that is left over, or misspelt, would let its module go unchecked."""
+    assert set(shape.PURE) <= {module.name for module in shape.modules()}
+
+
 @pytest.mark.parametrize(("rule", "name", "bad", "good"), PLANTED)
 def test_rule_can_fail(rule: str, name: str, bad: str, good: str) -> None:
     """The rule finds a planted violation, and leaves its harmless neighbour alone."""

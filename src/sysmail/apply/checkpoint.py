@@ -37,8 +37,12 @@ class Checkpoint:
     ``before`` is None for a path that was not there, ``after`` the hash of what was written,
     None for a removal. ``absent_before`` are managed paths that were not there
     when the transaction began, whatever an installed package has put there
-    since. Notices that were lost before ``losses_since`` (seconds since the
-    epoch) are known to a person and no longer turn a proof red.
+    since. ``packages_automatic`` only came with others when ``packages_replaced``
+    went, and ``units_before`` are what units those had. ``submission`` are the
+    addresses on which sysmail's msmtpd ran before. ``mailu_down_since`` is when an
+    apply first found the Mailu in use to be down, 0 while it answers. Notices
+    that were lost before ``losses_since``
+    (seconds since the epoch) are known to a person and no longer turn a proof red.
     """
 
     number: int
@@ -49,11 +53,17 @@ class Checkpoint:
     policy: dict[str, Any] = field(default_factory=dict)
     route: dict[str, str] = field(default_factory=dict)
     service: dict[str, bool] = field(default_factory=dict)
+    submission: list[str] = field(default_factory=list)
+    mailu_down_since: float = 0.0
     files: list[dict[str, Any]] = field(default_factory=list)
     directories: list[str] = field(default_factory=list)
     packages_before: list[str] = field(default_factory=list)
     packages_asked: list[str] = field(default_factory=list)
     packages_brought: Optional[list[str]] = None
+    packages_lost: Optional[list[str]] = None
+    packages_replaced: list[str] = field(default_factory=list)
+    packages_automatic: list[str] = field(default_factory=list)
+    units_before: dict[str, dict[str, bool]] = field(default_factory=dict)
     packages_removing: Optional[list[str]] = None
     absent_before: list[str] = field(default_factory=list)
     leftovers_before: list[str] = field(default_factory=list)

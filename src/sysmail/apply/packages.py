@@ -11,7 +11,7 @@ from sysmail.errors import StepError
 from sysmail.facts import parse
 from sysmail.host.port import Completed, Writer
 
-__all__ = ["install", "installed", "uninstall"]
+__all__ = ["automatic", "bring_back", "fetch", "install", "installed", "mark", "uninstall"]
 
 INSTALL_SECONDS = 900.0
 _WORTH_TELLING = re.compile(
@@ -25,22 +25,118 @@ def installed(writer: Writer, distro: Distro) -> dict[str, str]:
 
 
 def install(
-    writer: Writer, distro: Distro, names: Sequence[str], say: Callable[[str], None]
+    writer: Writer,
+    distro: Distro,
+    names: Sequence[str],
+    say: Callable[[str], None],
+    replaced: Sequence[str] = (),
 ) -> None:
     """Install; when the package lists are missing or old, renew them and try once more.
 
+    ``replaced`` packages go in the same run of the manager.
     StepError with the package manager's own words when it fails.
     """
-    done = _call(writer, distro, [*distro.install, *names], say)
+    argv = list(distro.replace if replaced else distro.install)
+    done = _call(writer, distro, [*argv, *names], say)
     if done.status != 0:
         say("renewing the package lists")
         _call(writer, distro, distro.refresh, say)
-        done = _call(writer, distro, [*distro.install, *names], say)
+        done = _call(writer, distro, [*argv, *names], say)
     if done.status != 0:
         raise _failure("packages-not-installed", f"install {', '.join(names)}", distro, done)
     missing = [name for name in names if name not in installed(writer, distro)]
     if missing:
         raise _failure("packages-not-installed", f"install {', '.join(missing)}", distro, done)
+
+
+def automatic(writer: Writer, distro: Distro) -> list[str]:
+    """The packages that only came with others, and may go with them."""
+    if not distro.automatic:
+        return []
+    return [line.partition(":")[0] for line in writer.ask(distro.automatic).out.split()]
+
+
+def fetch(
+    writer: Writer,
+    distro: Distro,
+    names: Sequence[str],
+    replaced: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
+    """Download both sides before one replaces the other, so that the way back needs no network."""
+    say(f"downloading {', '.join(names)}, and {', '.join(replaced)} for the way back")
+    done = _call(writer, distro, [*distro.fetch, *names], say)
+    if done.status != 0:
+        say("renewing the package lists")
+        _call(writer, distro, distro.refresh, say)
+        done = _call(writer, distro, [*distro.fetch, *names], say)
+    if done.status == 0:
+        done = _call(writer, distro, [*distro.fetch, *replaced], say)
+    if done.status != 0:
+        raise _failure(
+            "packages-not-downloaded",
+            f"download {', '.join((*names, *replaced))} before one replaces the other",
+            distro,
+            done,
+        )
+
+
+def bring_back(
+    writer: Writer,
+    distro: Distro,
+    lost: Sequence[str],
+    before: Sequence[str],
+    brought: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
+    """Install packages again that were replaced; what was ``brought`` and excludes them goes.
+
+    Of those that were there ``before``, what a cut-off run of the manager left half
+    removed is whole again, and what it only meant to remove is meant to stay.
+    """
+    present = installed(writer, distro)
+    absent = [name for name in lost if name not in present]
+    absent += _half(writer, distro, before)
+    if absent:
+        done = _call(writer, distro, [*distro.replace, *absent], say)
+        if done.status != 0 and distro.repair:
+            _call(writer, distro, distro.repair, say)
+            # Unpacked without what it depends on, it can only go: a minus says so (apt-get(8)).
+            going = [f"{name}-" for name in _half(writer, distro, brought)]
+            done = _call(writer, distro, [*distro.restore, *absent, *going], say)
+        if done.status != 0:
+            raise _failure("packages-not-restored", f"install {', '.join(absent)}", distro, done)
+    doomed = [n for n, s in _states(writer, distro, before).items() if s in ("ri", "pi")]
+    if doomed:
+        lines = "".join(f"{name} install\n" for name in doomed)
+        writer.run(["dpkg", "--set-selections"], stdin=lines.encode())
+
+
+def _half(writer: Writer, distro: Distro, names: Sequence[str]) -> list[str]:
+    """Those that are half-installed, unpacked or half-configured (dpkg-query(1))."""
+    return [n for n, s in _states(writer, distro, names).items() if s[1:2] in set("HUF")]
+
+
+def mark(
+    writer: Writer,
+    distro: Distro,
+    only_came_along: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
+    """Let the manager know again that these packages only came with others."""
+    unmarked = set(only_came_along) & set(installed(writer, distro))
+    unmarked -= set(automatic(writer, distro))
+    if unmarked and distro.mark_automatic:
+        _call(writer, distro, [*distro.mark_automatic, *sorted(unmarked)], say)
+
+
+def _states(writer: Writer, distro: Distro, names: Sequence[str]) -> dict[str, str]:
+    """With dpkg, what is wanted of these packages and what they are, a letter each."""
+    if distro.name != "apt":
+        return {}
+    lines = [line.split() for line in writer.ask(distro.query).out.splitlines()]
+    known = {words[1]: words[0] for words in lines if len(words) >= 3}
+    return {name: known[name] for name in names if name in known}
 
 
 def uninstall(
@@ -50,7 +146,7 @@ def uninstall(
 
     Removing is refused where the manager would take others along.
     """
-    present: list[str] = [name for name in names if name in installed(writer, distro)]
+    present = [name for name in names if name in _in_its_books(writer, distro)]
     if not present:
         return
     done = _call(writer, distro, [*distro.uninstall, *present], say)
@@ -59,6 +155,15 @@ def uninstall(
         done = _call(writer, distro, [*distro.uninstall, *present], say)
     if done.status != 0:
         raise _failure("packages-not-removed", f"remove {', '.join(present)}", distro, done)
+
+
+def _in_its_books(writer: Writer, distro: Distro) -> set[str]:
+    """Installed packages, and with dpkg those of which the configuration is still there."""
+    out = writer.ask(distro.query).out
+    known = set(parse.packages(out, distro.name))
+    if distro.name == "apt":
+        known |= {words[1] for words in map(str.split, out.splitlines()) if words[:1] == ["rc"]}
+    return known
 
 
 def _call(
@@ -74,7 +179,7 @@ def _call(
 def _failure(code: str, what: str, distro: Distro, done: Completed) -> StepError:
     lines = [line for line in done.out.splitlines() if line.strip()]
     marked: Optional[str] = next(
-        (line for line in lines if re.match(r"(E:|error:|Error)", line)), None
+        (line for line in lines if re.match(r"(E:|error:|Error:|dpkg: error)", line)), None
     )
     words = marked or (lines[-1] if lines else f"exit status {done.status}")
     return StepError(

@@ -12,7 +12,7 @@ from sysmail.facts.collect import collect_postfix, master_running
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 
-__all__ = ["act", "bring_up", "is_running"]
+__all__ = ["act", "bring_up", "is_running", "retire"]
 
 
 STOP_SECONDS = 15.0
@@ -42,6 +42,17 @@ def act(writer: Writer, facts: Facts, action: str) -> None:
         _wait_until_stopped(writer, facts)
     elif done.status != 0:
         raise _failed(writer, facts, action, done.err)
+
+
+def retire(writer: Writer, facts: Facts) -> None:
+    """After a stop: the service does not start at boot, and its package may go.
+
+    A package that goes while its unit still stops leaves a unit that failed (measured).
+    """
+    if facts.systemd:
+        units = facts.distro.units if facts.distro is not None else ("postfix.service",)
+        writer.run(["systemctl", "stop", *units])
+        act(writer, facts, "disable")
 
 
 def _wait_until_stopped(writer: Writer, facts: Facts) -> None:

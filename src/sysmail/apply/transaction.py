@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Callable
 
 from sysmail import queue
-from sysmail.apply import packages, service
-from sysmail.apply.checkpoint import Checkpoint, remember, save
+from sysmail.apply import neighbour, packages, retire, service, submission
+from sysmail.apply.checkpoint import Checkpoint, digest, remember, save
+from sysmail.distro import Distro
 from sysmail.errors import StepError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
+from sysmail.msmtp import DIRECTORY as SUBMISSION_DIRECTORY
 from sysmail.plan import (
+    DownloadPackages,
     InstallPackages,
     RemoveFile,
     Requeue,
+    Retire,
     Service,
     Step,
+    Submission,
     WriteFile,
 )
-from sysmail.postfix.maps import DIRECTORY
 
 __all__ = ["Transaction"]
 
 REQUEUE_SECONDS = 5.0
-_OWN_DIRECTORIES = ("/etc/postfix", DIRECTORY)
+UNITS = "/etc/systemd/system/"
+ETC_POSTFIX = "/etc/postfix"
+MAIN_CF = f"{ETC_POSTFIX}/main.cf"
 
 
 class Transaction:
@@ -41,6 +48,7 @@ class Transaction:
         self._facts = facts
         self.checkpoint = checkpoint
         self._say = say
+        self._units_changed = False
 
     @classmethod
     def begin(
@@ -66,7 +74,8 @@ class Transaction:
             "enabled": facts.service.enabled,
             "running": facts.master_running,
         }
-        checkpoint.directories = [path for path in _OWN_DIRECTORIES if not there(path)]
+        checkpoint.submission = [a for a, unit in facts.msmtpd.items() if unit.active]
+        checkpoint.directories = [path for path in _parents(paths) if not there(path)]
         checkpoint.packages_before = sorted(facts.packages)
         checkpoint.absent_before = [path for path in paths if not there(path)]
         checkpoint.leftovers_before = [
@@ -77,15 +86,24 @@ class Transaction:
 
     def do(self, step: Step) -> None:
         """Carry out one step. StepError or HostError when it fails."""
-        if isinstance(step, InstallPackages):
-            self._install(step.names)
+        if isinstance(step, DownloadPackages):
+            packages.fetch(self._writer, self._distro(), step.names, step.replaced, self._say)
+        elif isinstance(step, InstallPackages):
+            self._install(step)
         elif isinstance(step, WriteFile):
             self._write(step)
         elif isinstance(step, RemoveFile):
             remember(self._writer, self.checkpoint, step.path, None)
             self._writer.remove(step.path)
+            if step.path.startswith(SUBMISSION_DIRECTORY + "/"):
+                self._writer.rmdir(SUBMISSION_DIRECTORY)  # once it is empty
+            self._units_changed |= step.path.startswith(UNITS)
         elif isinstance(step, Service):
             self._serve(step)
+        elif isinstance(step, Submission):
+            self._submit(step)
+        elif isinstance(step, Retire):
+            self._retire()
         elif isinstance(step, Requeue):
             self._requeue()
         # RecordPolicy: the journal itself is the record.
@@ -96,24 +114,50 @@ class Transaction:
 
     def commit(self) -> None:
         """The new state is in force."""
+        self._read_units()
         self.checkpoint.state = "done"
         save(self._writer, self.checkpoint)
 
-    def _install(self, names: tuple[str, ...]) -> None:
-        distro = self._facts.distro
-        if distro is None:
+    def _distro(self) -> Distro:
+        if self._facts.distro is None:
             raise StepError(
                 "unknown-distribution", "no package manager is known", "install by hand"
             )
+        return self._facts.distro
+
+    def _install(self, step: InstallPackages) -> None:
+        names, distro = step.names, self._distro()
         before = set(self.checkpoint.packages_before)
         self.checkpoint.packages_asked += list(names)
-        self._remember_directory("/etc/postfix")
+        self._remember_directory(ETC_POSTFIX)
         save(self._writer, self.checkpoint)
         self._say(f"installing {', '.join(names)}")
-        packages.install(self._writer, distro, names, self._say)
+        known = set(self._writer.names(ETC_POSTFIX))
+        if step.replaced:
+            neighbour.remember_neighbours(self._writer, self.checkpoint, distro, step.replaced)
+            neighbour.require_empty(self._writer, step.replaced)
+        packages.install(self._writer, distro, names, self._say, step.replaced)
+        self._settle(known)
+        # Programs went on sending until the moment it went.
+        neighbour.require_empty(self._writer, step.replaced, seconds=5.0)
         now = packages.installed(self._writer, distro)
         self.checkpoint.packages_brought = sorted(set(now) - before)
+        self.checkpoint.packages_lost = sorted(before - set(now))
+        if "postfix" in self.checkpoint.packages_brought:
+            retire.end_postdrops(self._writer)
         save(self._writer, self.checkpoint)
+
+    def _settle(self, known: set[str]) -> None:
+        """What the package manager made of files that are remembered is no edit of a person's.
+
+        pacman keeps the configuration of a package that goes as .pacsave; the journal has it too.
+        """
+        for name in set(self._writer.names(ETC_POSTFIX)) - known:
+            if re.search(r"\.pacsave(\.\d+)?$", name):
+                self._writer.remove(f"{ETC_POSTFIX}/{name}")
+        for entry in self.checkpoint.files:
+            state = self._writer.state(entry["path"])
+            entry["after"] = digest(state.data) if state is not None else None
 
     def _remember_directory(self, path: str) -> None:
         """Purging a package takes what others put into its directory along (measured)."""
@@ -127,11 +171,38 @@ class Transaction:
 
     def _write(self, step: WriteFile) -> None:
         file = step.file
+        self.checkpoint.directories += [
+            path
+            for path in _parents([file.path])
+            if path not in self.checkpoint.directories
+            and self._writer.state(path, content=False) is None
+        ]
         remember(self._writer, self.checkpoint, file.path, file.data)
         self._writer.mkdir(file.path.rpartition("/")[0], 0o755)
         self._writer.write(file.path, file.data, file.mode, file.uid, file.gid)
+        self._units_changed |= file.path.startswith(UNITS)
+
+    def _read_units(self) -> None:
+        if self._units_changed and self._facts.systemd:
+            self._writer.run(["systemctl", "daemon-reload"])
+        self._units_changed = False
+
+    def _submit(self, step: Submission) -> None:
+        self._read_units()
+        if step.action == "start":
+            submission.start(self._writer, step.listen, step.port)
+        else:
+            submission.stop(self._writer, step.listen)
+
+    def _retire(self) -> None:
+        main_cf = self._writer.state(MAIN_CF)
+        if main_cf is not None and main_cf.kind == "file":
+            remember(self._writer, self.checkpoint, MAIN_CF, main_cf.data + retire.CLOSED)
+            retire.close_sendmail(self._writer)
+        retire.drain_and_stop(self._writer, self._facts, self._say)
 
     def _serve(self, step: Service) -> None:
+        self._read_units()
         if step.action == "enable":
             service.act(self._writer, self._facts, step.action)
         else:
@@ -147,8 +218,18 @@ class Transaction:
             return
         self._writer.run(["postsuper", "-r", "ALL", "deferred"])
         self._writer.run(["postkick", "public", "pickup", "W"])
+        self._writer.run(["postqueue", "-f"])
         deadline = self._writer.now() + REQUEUE_SECONDS
         while self._writer.now() < deadline:
             if not any(m.queue == "maildrop" for m in queue.waiting(self._writer) or []):
                 return
             self._writer.sleep(0.05)
+
+
+def _parents(paths: Iterable[str]) -> list[str]:
+    """Every directory above the paths, the upper ones first."""
+    found: set[str] = set()
+    for path in paths:
+        parts = path.split("/")
+        found |= {"/".join(parts[:end]) for end in range(2, len(parts))}
+    return sorted(found)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Callable, Optional
 
 from sysmail import queue
-from sysmail.apply import packages, service
+from sysmail.apply import neighbour, packages, service, submission
 from sysmail.apply.checkpoint import HOME, Checkpoint, Store, digest, save
+from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.errors import HostError, RefusedError
 from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
 from sysmail.host.port import FileState, Writer
+from sysmail.msmtpd import UNIT_FILE
 
 __all__ = ["check_undo", "recover", "revert", "undo"]
 
@@ -43,6 +46,10 @@ def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -
     except RefusedError as error:
         if error.code != "queue-not-empty":
             raise
+        open_sendmail(writer)
+        facts = collect(writer)
+        if not facts.master_running:
+            service.act(writer, facts, "start")
         checkpoint.state = "done"
         save(writer, checkpoint)
         return f"{error.message}: it stays as it is now; `sysmail apply` goes on from there"
@@ -62,15 +69,24 @@ def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) ->
             )
     facts = collect(writer)
     if any("postfix" in _brought(checkpoint, facts) for checkpoint in checkpoints):
-        waiting = queue.waiting(writer)
-        if waiting:
-            raise _queue_not_empty(waiting)
+        count = _waiting(writer, facts)
+        if count:
+            raise _queue_not_empty(count)
 
 
-def _queue_not_empty(waiting: list[queue.Message]) -> RefusedError:
+def _waiting(writer: Writer, facts: Facts) -> int:
+    """How many messages there are, also where a Postfix that is half there cannot list them."""
+    messages = queue.waiting(writer)
+    if messages is not None:
+        return len(messages)
+    directory = facts.postfix["queue_directory"] if facts.postfix is not None else ""
+    return queue.stored(writer, directory or "/var/spool/postfix")
+
+
+def _queue_not_empty(count: int) -> RefusedError:
     return RefusedError(
         "queue-not-empty",
-        f"mail waits in the queue ({len(waiting)}), and removing Postfix would lose it",
+        f"mail waits in the queue ({count}), and removing Postfix would lose it",
         "see `sysmail queue list`; flush, release or delete what is there, then retry",
     )
 
@@ -86,26 +102,49 @@ def undo(
     check_undo(writer, [checkpoint], force=force)
     facts = collect(writer)
     if checkpoint.packages_removing is None:
+        checkpoint.packages_lost = _lost(checkpoint, facts)
         checkpoint.packages_removing = _brought(checkpoint, facts)
     checkpoint.state = "undoing"
     save(writer, checkpoint)
     brought = checkpoint.packages_removing
+    running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
+    if running and _changed(checkpoint, _SUBMISSION):
+        submission.stop(writer, running)  # Postfix, which may come back, needs its port
     _remove_packages(writer, facts, checkpoint, brought, say)
-    if facts.postfix is not None and "postfix" not in brought and _changed_postfix(checkpoint):
+    if facts.postfix is not None and "postfix" not in brought and _changed(checkpoint, _POSTFIX):
         # Stopped while its tables change back, so that no message is mapped half and half.
         service.act(writer, facts, "stop")
         _requeue(writer, checkpoint.time)
     _restore_files(writer, checkpoint, removed=bool(brought))
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
+    if facts.systemd and _changed(checkpoint, ("/etc/systemd/",)):
+        writer.run(["systemctl", "daemon-reload"])
     facts = collect(writer)
     if facts.postfix is not None:
         _restore_service(writer, facts, checkpoint)
+    up = {a for a, unit in facts.msmtpd.items() if unit.active and unit.enabled}
+    if set(checkpoint.submission) - up or (
+        checkpoint.submission and _changed(checkpoint, _SUBMISSION)
+    ):
+        _restore_submission(writer, checkpoint)
+    if checkpoint.packages_replaced:
+        neighbour.put_back(writer, checkpoint)
     _forget(writer, checkpoint)
 
 
-def _changed_postfix(checkpoint: Checkpoint) -> bool:
-    return any(entry["path"].startswith("/etc/postfix/") for entry in checkpoint.files)
+_POSTFIX = ("/etc/postfix/", "/etc/systemd/system/postfix")
+_SUBMISSION = ("/etc/sysmail-msmtpd/", UNIT_FILE)
+
+
+def _changed(checkpoint: Checkpoint, beginnings: tuple[str, ...]) -> bool:
+    return any(entry["path"].startswith(beginnings) for entry in checkpoint.files)
+
+
+def _restore_submission(writer: Writer, checkpoint: Checkpoint) -> None:
+    unit = (writer.read(UNIT_FILE) or b"").decode("utf-8", "replace")
+    port = re.search(r"--port=(\d+)", unit)
+    submission.start(writer, checkpoint.submission, int(port.group(1)) if port else 25)
 
 
 def _requeue(writer: Writer, since: float) -> None:
@@ -153,26 +192,47 @@ def _remove_packages(
     brought: list[str],
     say: Callable[[str], None],
 ) -> None:
-    """Stop what they run, remove them, and what they leave outside of their manager's books."""
+    """Stop what they run, put back what they replaced, remove them and what they leave behind."""
+    lost, before = checkpoint.packages_lost or [], checkpoint.packages_before
     if "postfix" in brought and facts.postfix is not None:
+        close_sendmail(writer)
         service.act(writer, facts, "stop")
-        if queue.waiting(writer):
+        count = _waiting(writer, facts)
+        if count:
             # It came between the first look and now: forward, not back.
+            open_sendmail(writer)
             service.act(writer, facts, "start")
-            raise _queue_not_empty(queue.waiting(writer) or [])
-        if facts.systemd:
-            service.act(writer, facts, "disable")
-    if brought and facts.distro is not None:
+            raise _queue_not_empty(count)
+        service.retire(writer, facts)
+    if facts.distro is None or not (brought or lost or checkpoint.packages_replaced):
+        return
+    if lost:
+        say(f"bringing {', '.join(lost)} back")
+        neighbour.set_aside(writer, checkpoint)
+    if lost or checkpoint.packages_replaced:
+        packages.bring_back(writer, facts.distro, lost, before, brought, say)
+        end_postdrops(writer)
+    if brought:
         say(f"removing {', '.join(brought)}")
         packages.uninstall(writer, facts.distro, brought, say)
-        for path in facts.distro.leftovers:
-            if path in checkpoint.leftovers_before:
-                continue
-            state = writer.state(path, content=False)
-            if state is not None and state.kind == "directory":
-                writer.rmtree(path)
-            else:
-                writer.remove(path)
+    packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
+    for path in facts.distro.leftovers:
+        if path in checkpoint.leftovers_before:
+            continue
+        state = writer.state(path, content=False)
+        if state is not None and state.kind == "directory":
+            writer.rmtree(path)
+        else:
+            writer.remove(path)
+
+
+def _lost(checkpoint: Checkpoint, facts: Facts) -> list[str]:
+    """The packages that this transaction replaced and that are still gone."""
+    if checkpoint.packages_lost is not None:
+        return [name for name in checkpoint.packages_lost if name not in facts.packages]
+    if checkpoint.state == "done" or not checkpoint.packages_asked:
+        return []
+    return sorted(set(checkpoint.packages_before) - set(facts.packages))
 
 
 def _brought(checkpoint: Checkpoint, facts: Facts) -> list[str]:

@@ -29,7 +29,8 @@ def as_text(report: Report, *, colour: bool) -> str:
     lines: list[str] = []
     if report.route is not None:
         route = report.route
-        lines.append(f"{paint('route', 'bold')}  {route.name} to {route.next_hop}: {route.reason}")
+        way = f"{route.name} to {route.next_hop}" if route.next_hop else route.name
+        lines.append(f"{paint('route', 'bold')}  {way}: {route.reason}")
     lines += _steps(report, paint)
     lines += _verdicts(report, paint)
     details = _DETAILS.get(report.command)
@@ -130,10 +131,14 @@ def _status(details: dict[str, Any], paint: Paint) -> list[str]:
     queue, sent = details["queue"], details["deliveries"]
     oldest = queue["oldest"]
     age = f", the oldest for {_age(details['now'] - oldest)}" if oldest is not None else ""
-    lines = [f"{paint('queue', 'bold')}  {queue['count']} messages{age}"]
+    lines = [f"{paint('queue', 'bold')}  {_count(queue['count'], 'message')}{age}"]
     lines += [f"         {row['count']:>5}  {row['reason']}" for row in queue["reasons"]]
-    lines.append(f"{paint('sent', 'bold')}   {sent['sent']} in the last 24 hours")
-    lines += [f"         {row['queue_id']}  {row['recipient']}" for row in sent["last"]]
+    refused = f", {sent['refused']} refused" if sent.get("refused") else ""
+    lines.append(f"{paint('sent', 'bold')}   {sent['sent']} in the last 24 hours{refused}")
+    lines += [
+        f"         {row['queue_id'] or row['answer'][:60]}  {row['recipient']}"
+        for row in sent["last"]
+    ]
     return lines
 
 
@@ -142,6 +147,10 @@ _DETAILS: dict[str, Callable[[dict[str, Any], Paint], list[str]]] = {
     "queue": _queue,
     "status": _status,
 }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _age(seconds: float) -> str:
@@ -156,11 +165,11 @@ def _closing(report: Report) -> str:
     passed = sum(v.status == PASS for v in promises)
     proof = f", {passed} of {len(promises)} promises proven" if promises else ""
     sentences = {
-        "applied": f"applied: {len(report.steps)} steps{proof}",
+        "applied": f"applied: {_count(len(report.steps), 'step')}{proof}",
         "unchanged": f"nothing to change{proof}",
         "not-proven": f"in force, but not proven{proof}",
         "next-hop-down": f"in force, but the next hop is down{proof}",
-        "changes": f"{len(report.steps)} steps would be done; `sysmail apply` does them",
+        "changes": f"{_count(len(report.steps), 'step')} would be done; `sysmail apply` does them",
         "nothing-to-do": "nothing to do",
         "proven": proof[2:],
         "broken": f"a promise is broken{proof}",

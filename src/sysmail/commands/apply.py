@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Callable, Optional
 
 from sysmail.apply import Checkpoint, Store, Transaction, revert
+from sysmail.apply.checkpoint import save
 from sysmail.apply.scratch import try_candidate
 from sysmail.commands.situation import (
     Situation,
@@ -16,12 +17,12 @@ from sysmail.commands.situation import (
     refuse_busy_port,
     refuse_takeover,
 )
+from sysmail.desired import Desired
 from sysmail.errors import HostError, StepError, SysmailError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Writer
 from sysmail.nexthop import is_temporary
-from sysmail.plan import InstallPackages, Step, WriteFile, describe, plan
-from sysmail.policy import dump
+from sysmail.plan import InstallPackages, Retire, Step, WriteFile, describe, plan
 from sysmail.prove import prove
 from sysmail.report import FAIL, Problem, Report, StepResult, Verdict
 from sysmail.want import want
@@ -52,12 +53,13 @@ def run(
     """
     situation = look(writer, policy_path, flags)
     if situation.steps:
-        refuse_takeover(situation, adopt=adopt)
+        refuse_takeover(writer, situation, adopt=adopt)
         refuse_busy_port(writer, situation)
     trouble = probe_next_hop(writer, situation)
     if trouble is not None and not _was_good(situation, trouble):
         trouble.message += "; nothing was changed"
         raise trouble
+    _note_outage(writer, situation, trouble)
     if not situation.steps and not acknowledge:
         return _report(situation, (), prove(writer, situation, trouble), trouble)
     transaction = _begin(writer, situation, say, acknowledge=acknowledge)
@@ -78,15 +80,31 @@ def run(
 
 
 def _was_good(situation: Situation, trouble: HostError) -> bool:
-    """Whether this next hop is in force already, so that it is down rather than wrong."""
+    """Whether this server is down rather than wrong, and mail can wait for it.
+
+    It is in force already; or the relay was chosen because Mailu does not
+    answer, and its queue is what that is for. A name that does not exist is a mistake.
+    """
+    if not is_temporary(trouble):
+        return False
+    before, key = situation.in_force, situation.decision.hop_key
+    known = before is not None and before.policy.get(key) == situation.asked.get(key)
+    in_use = before is not None and key in (before.route.get("name"), before.route.get("next_hop"))
+    return (known and in_use) or (situation.decision.fallback and trouble.code in _DOWN)
+
+
+_DOWN = frozenset({"port-closed", "connection-lost", "next-hop-busy"})
+
+
+def _note_outage(writer: Writer, situation: Situation, trouble: Optional[HostError]) -> None:
+    """Remember since when a Mailu that is in use does not answer: a short outage flips no route."""
     before = situation.in_force
-    name = situation.decision.next_hop
-    return (
-        before is not None
-        and is_temporary(trouble)
-        and before.route.get("next_hop") == name
-        and before.policy.get(name) == dump(situation.policy).get(name)
-    )
+    if before is None or before.route.get("name") != "mailu" or not situation.probed:
+        return
+    if (trouble is None) == (before.mailu_down_since == 0.0):
+        return
+    before.mailu_down_since = 0.0 if trouble is None else writer.now()
+    save(writer, before)
 
 
 def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool) -> Transaction:
@@ -95,16 +113,21 @@ def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool)
     checkpoint = Checkpoint(
         number=max(numbers, default=0) + 1,
         kind="apply",
-        policy=dump(situation.policy),
+        policy=dict(situation.asked),
         route={"name": route.name, "next_hop": route.next_hop, "reason": route.reason},
         losses_since=writer.now(),
     )
+    if route.name == "mailu":
+        checkpoint.route["port"] = str(situation.decision.port)
     before = situation.in_force
     admin = situation.policy.admin
+    if before is not None and situation.decision.route == before.route.get("name"):
+        checkpoint.mailu_down_since = before.mailu_down_since
     # A new admin starts afresh; any other change leaves a lost notice visible.
     if before is not None and before.policy.get("admin", "") == admin and not acknowledge:
         checkpoint.losses_since = before.losses_since
-    return Transaction.begin(writer, situation.facts, checkpoint, situation.files, say)
+    paths = {*situation.files, *(s.file.path for s in situation.steps if isinstance(s, WriteFile))}
+    return Transaction.begin(writer, situation.facts, checkpoint, sorted(paths), say)
 
 
 def _carry_out(
@@ -117,7 +140,7 @@ def _carry_out(
     tried = False
     while steps:
         step = steps.pop(0)
-        if not tried and isinstance(step, WriteFile) and facts.postfix is not None:
+        if not tried and desired.relay and isinstance(step, WriteFile) and facts.postfix:
             say("trying the new configuration beside the one in force")
             try_candidate(writer, facts, desired)
             tried = True
@@ -127,19 +150,21 @@ def _carry_out(
         if isinstance(step, InstallPackages):
             facts = collect(writer)
             transaction.update_facts(facts)
+            if any(isinstance(later, Retire) for later in steps):
+                continue  # packages that the way out needs; the plan goes on
             desired = want(situation.policy, facts, situation.decision, situation.password)
             steps = plan(desired, facts, file_states(writer, desired))
-            _require_installed(facts, steps)
+            _require_installed(desired, facts, steps)
     return done
 
 
-def _require_installed(facts: Facts, steps: list[Step]) -> None:
-    missing = [name for s in steps if isinstance(s, InstallPackages) for name in s.names]
-    if facts.postfix is None or missing:
+def _require_installed(desired: Desired, facts: Facts, steps: list[Step]) -> None:
+    missing = [n for s in steps if isinstance(s, InstallPackages) for n in (*s.names, *s.replaced)]
+    if missing or (desired.relay and facts.postfix is None):
         raise StepError(
             "packages-not-installed",
-            "the package manager reports success, and still missing is: "
-            + (", ".join(missing) or "postconf"),
+            "the package manager reports success, and still not as it should be: "
+            + (", ".join(missing) or "postconf is missing"),
             "install it by hand to see what happens",
         )
 
@@ -178,7 +203,10 @@ def _report(
     outcome, code = ("applied" if steps else "unchanged"), 0
     if down is not None:
         outcome, code = "next-hop-down", 3
-        errors = (Problem(down.code, f"{down.message}; mail waits in the queue", down.remedy),)
+        where = "mail waits in the queue"
+        if situation.decision.route == "mailu":
+            where = "msmtp has no queue, and programs that send are told"
+        errors = (Problem(down.code, f"{down.message}; {where}", down.remedy),)
     if any(v.status == FAIL and v.check not in expected for v in verdicts):
         outcome, code = "not-proven", 1
     return Report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Optional
 
-from sysmail import maillog
+from sysmail import maillog, submissions
 from sysmail.commands.send import send
 from sysmail.commands.situation import Situation
 from sysmail.entrances import Entrance, entrances, message_id
@@ -17,7 +17,9 @@ __all__ = ["prove_deliveries"]
 
 SENDER = "root@localhost"
 FOLLOW_SECONDS = 30.0
+LOG_SECONDS = 5.0
 PAUSE = 0.1
+SMTP_PORT = 25
 FINAL = frozenset({"sent", "bounced", "expired"})
 
 
@@ -36,6 +38,8 @@ def prove_deliveries(writer: Writer, situation: Situation, recipient: str) -> li
         # Without admin there is nowhere for root's mail to go: no-mailboxes tells that.
         if situation.policy.admin or entrance.recipient == recipient
     ]
+    if not situation.desired.relay:
+        return _prove_submissions(writer, situation, ways)
     token, started = secrets.token_hex(8), writer.now()
     refused: dict[str, SysmailError] = {}
     for entrance in ways:
@@ -78,6 +82,42 @@ def _follow(
         done = [d for _, d in found.values() if d is not None and d.status in FINAL]
         if len(done) >= expected or writer.now() >= deadline:
             return found
+        writer.sleep(PAUSE)
+
+
+def _prove_submissions(writer: Writer, situation: Situation, ways: list[Entrance]) -> list[Verdict]:
+    """The route mailu: msmtp waits for Mailu's answer, and its log has it."""
+    token = secrets.token_hex(8)
+    found: list[Verdict] = []
+    for entrance in ways:
+        if entrance.address and situation.desired.port != SMTP_PORT:
+            continue  # that port is another program's
+        started = writer.now()
+        try:
+            send(writer, entrance, SENDER, token)
+        except SysmailError as error:
+            found.append(_refused(entrance, error))
+            continue
+        to = situation.policy.admin if entrance.recipient == "root" else entrance.recipient
+        found.append(_submitted(writer, entrance, to, started))
+    return found
+
+
+def _submitted(writer: Writer, entrance: Entrance, recipient: str, started: float) -> Verdict:
+    name = f"entrance-{entrance.name}"
+    deadline = writer.now() + LOG_SECONDS
+    while True:
+        handed = submissions.since(writer, started) or []
+        ours = [each for each in handed if recipient in each.recipients]
+        if ours:
+            evidence = f"taken by {ours[0].host}: {ours[0].answer}"
+            if ours[0].accepted:
+                return Verdict(name, PASS, evidence)
+            return Verdict(name, FAIL, evidence, "Mailu's answer says why")
+        if writer.now() >= deadline:
+            return Verdict(
+                name, UNKNOWN, f"{entrance.summary}: not seen in the log", "see the mail log"
+            )
         writer.sleep(PAUSE)
 
 

@@ -19,7 +19,7 @@ def run(
     """Exit code 0 when there is nothing to do, 2 when there are changes."""
     situation = look(reader, policy_path, flags)
     if situation.steps:
-        refuse_takeover(situation, adopt=adopt)
+        refuse_takeover(reader, situation, adopt=adopt)
     steps = tuple(describe(step) for step in situation.steps)
     return Report(
         command="plan",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sysmail import queue
+from sysmail.apply.checkpoint import Store
 from sysmail.errors import HostError, RefusedError, UsageError
 from sysmail.host.port import Writer
 from sysmail.report import Report
@@ -21,6 +22,9 @@ def run(writer: Writer, action: str, ids: Sequence[str]) -> Report:
     """Exit code 0 when done, 1 when a message is not there. UsageError for what cannot be an id."""
     _check_words(action, ids)
     messages = queue.waiting(writer)
+    in_force = Store(writer).in_force()
+    if messages is None and in_force is not None and in_force.route.get("name") == "mailu":
+        messages = []  # msmtp has no queue
     if messages is None:
         raise HostError(
             "queue-not-listed",

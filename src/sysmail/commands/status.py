@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sysmail import maillog, queue
-from sysmail.apply.checkpoint import Store
+from sysmail import maillog, queue, submissions
+from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.errors import HostError
-from sysmail.facts import collect
+from sysmail.facts import Facts, collect
 from sysmail.host.port import Reader
 from sysmail.report import Problem, Report, RouteSummary
 
@@ -18,7 +18,7 @@ SHOWN = 5
 
 
 def run(reader: Reader) -> Report:
-    """Exit code 0 when Postfix runs and nothing is overdue, else 1."""
+    """Exit code 0 when what takes mail here runs and nothing is overdue, else 1."""
     in_force = Store(reader).in_force()
     facts = collect(reader)
     problems: list[Problem] = []
@@ -26,6 +26,8 @@ def run(reader: Reader) -> Report:
         problems.append(
             Problem("not-applied", "sysmail was never applied here", "run `sysmail apply`")
         )
+    if in_force is not None and in_force.route.get("name") == "mailu":
+        return _mailu(reader, in_force, facts)
     if not facts.master_running:
         problems.append(
             Problem("not-running", "Postfix does not run", "run `sysmail apply`, or see its log")
@@ -66,6 +68,51 @@ def run(reader: Reader) -> Report:
             ],
         },
         "now": reader.now(),
+    }
+    return _report(problems, in_force, details)
+
+
+def _mailu(reader: Reader, in_force: Checkpoint, facts: Facts) -> Report:
+    """The route mailu: nothing queues here; what the last messages came to."""
+    problems: list[Problem] = []
+    if not any(unit.active for unit in facts.msmtpd.values()):
+        remedy = "run `sysmail apply`, or see its log"
+        problems.append(Problem("not-running", "sysmail's msmtpd does not run", remedy))
+    now = reader.now()
+    handed = submissions.since(reader, now - LATELY_SECONDS) or []
+    refused = [each for each in handed if not each.accepted]
+    if handed and not handed[-1].accepted:
+        problems.append(
+            Problem(
+                "mail-refused",
+                f"the last message was not taken: {handed[-1].answer}",
+                "the program that sent it was told; see `sysmail prove`",
+            )
+        )
+    waiting = queue.waiting(reader) or [] if facts.postfix is not None else []
+    if waiting:
+        remedy = "run `sysmail apply`"
+        problems.append(
+            Problem("mail-waits", f"{len(waiting)} wait in a Postfix that is off", remedy)
+        )
+    details: dict[str, Any] = {
+        "queue": {
+            "count": len(waiting),
+            "oldest": waiting[0].arrived if waiting else None,
+            "reasons": [
+                {"reason": r, "count": c, "oldest": o} for r, c, o in queue.by_reason(waiting)
+            ],
+        },
+        "deliveries": {
+            "since": now - LATELY_SECONDS,
+            "sent": len(handed) - len(refused),
+            "refused": len(refused),
+            "last": [
+                {"queue_id": "", "recipient": ", ".join(each.recipients), "answer": each.answer}
+                for each in handed[-SHOWN:]
+            ],
+        },
+        "now": now,
     }
     return _report(problems, in_force, details)
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from sysmail.facts.collect import collect
-from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts
+from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts, UnitFacts
 
-__all__ = ["Facts", "Listener", "PostfixFacts", "ServiceFacts", "collect"]
+__all__ = ["Facts", "Listener", "PostfixFacts", "ServiceFacts", "UnitFacts", "collect"]

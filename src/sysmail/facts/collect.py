@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping
 from typing import Optional
 
 from sysmail.distro import Distro, choose
 from sysmail.facts import parse
-from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts
+from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts, UnitFacts
 from sysmail.host.port import Reader
+from sysmail.msmtpd import LOOPBACK, UNIT_FILE, unit_name
+from sysmail.neighbours import neighbour_of
 
-__all__ = ["collect", "collect_listeners", "collect_postfix", "master_running"]
+__all__ = [
+    "collect",
+    "collect_listeners",
+    "collect_neighbour_mail",
+    "collect_postfix",
+    "master_running",
+]
 
 MAIL_SPOOLS = ("/var/mail", "/var/spool/mail")
 SASL_MODULES = (
@@ -36,6 +45,7 @@ def collect(reader: Reader) -> Facts:
     nodename = reader.nodename()
     packages = _packages(reader, distro)
     postfix = collect_postfix(reader)
+    service, msmtpd = _units(reader, distro, postfix) if systemd else (ServiceFacts(), {})
     return Facts(
         os_name=release.get("PRETTY_NAME") or release.get("ID", "an unknown Linux"),
         distro=distro,
@@ -49,11 +59,17 @@ def collect(reader: Reader) -> Facts:
         candidates=_candidates(reader, distro) if postfix is None else {},
         sendmail=reader.link(reader.which("sendmail") or "") or "",
         postfix=postfix,
-        service=_service(reader, distro) if systemd and postfix is not None else ServiceFacts(),
+        service=service,
         master_running=postfix is not None and master_running(reader, postfix),
         sasl_plain=_sasl_plain(reader),
         log_socket=reader.link("/dev/log") is not None,
         mailboxes=_mailboxes(reader),
+        msmtpd=msmtpd,
+        neighbour_mail=collect_neighbour_mail(
+            reader, [name for name in (distro.other_mtas if distro else ()) if name in packages]
+        ),
+        exim_role=parse.exim_role(_text(reader, "/etc/exim4/update-exim4.conf.conf")),
+        old_main_cf=postfix is None and reader.state("/etc/postfix/main.cf") is not None,
     )
 
 
@@ -104,10 +120,48 @@ def _fqdn(reader: Reader, nodename: str) -> str:
     return known or parse.fqdn_from_getent(reader.ask(["getent", "hosts", nodename], timeout=5).out)
 
 
-def _service(reader: Reader, distro: Optional[Distro]) -> ServiceFacts:
-    units: Sequence[str] = distro.units if distro else ("postfix.service",)
-    wanted = "Id,LoadState,ActiveState,UnitFileState"
-    return parse.services(reader.ask(["systemctl", "show", "-p", wanted, *units]).out)
+def _units(
+    reader: Reader, distro: Optional[Distro], postfix: Optional[PostfixFacts]
+) -> tuple[ServiceFacts, Mapping[str, UnitFacts]]:
+    """The units of Postfix and those of sysmail's own msmtpd, in one question."""
+    names = list(distro.units if distro else ("postfix.service",)) if postfix is not None else []
+    ours = LOOPBACK if reader.state(UNIT_FILE, content=False) is not None else ()
+    if not names and not ours:
+        return ServiceFacts(), {}
+    wanted = "Id,Type,LoadState,ActiveState,UnitFileState,MainPID"
+    asked = [*names, *(unit_name(address) for address in ours)]
+    said = reader.ask(["systemctl", "show", "-p", wanted, *asked])
+    blocks = parse.unit_blocks(said.out)
+    service = parse.services(blocks[: len(names)])
+    return service, {
+        address: parse.unit(block) for address, block in zip(ours, blocks[len(names) :])
+    }
+
+
+def collect_neighbour_mail(reader: Reader, packages: Iterable[str]) -> dict[str, int]:
+    """How many messages wait in the queues of other mail programs, by package."""
+    found: dict[str, int] = {}
+    for package in packages:
+        neighbour = neighbour_of(package)
+        found[package] = sum(
+            1
+            for folder in neighbour.queue
+            for name in _names_below(reader, folder)
+            if re.fullmatch(neighbour.message, name)
+        )
+    return found
+
+
+def _names_below(reader: Reader, folder: str) -> list[str]:
+    """The names of files in a directory and in those right below it."""
+    found: list[str] = []
+    for name in reader.names(folder):
+        state = reader.state(f"{folder}/{name}", content=False)
+        if state is not None and state.kind == "directory":
+            found += reader.names(f"{folder}/{name}")
+        else:
+            found.append(name)
+    return found
 
 
 def master_running(reader: Reader, postfix: PostfixFacts) -> bool:

@@ -8,7 +8,7 @@ from typing import Optional
 
 from sysmail.distro import Distro
 
-__all__ = ["Facts", "Listener", "PostfixFacts", "ServiceFacts"]
+__all__ = ["Facts", "Listener", "PostfixFacts", "ServiceFacts", "UnitFacts"]
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,33 @@ class ServiceFacts:
 
     ``active`` is what the service manager says, not what is true: Debian's
     postfix.service is active while postfix@-.service has failed (docs/promises.md).
-
+    ``forking`` are the units that start a daemon: which one is master's differs by release.
     """
 
     exists: bool = False
     active: bool = False
     enabled: bool = False
     failed: tuple[str, ...] = ()
+    forking: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """One unit of systemd: ``pid`` is its main process, 0 where none runs."""
+
+    active: bool = False
+    enabled: bool = False
+    pid: int = 0
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A host, at one moment."""
+    """A host, at one moment.
+
+    ``msmtpd``: by loopback address, the units that sysmail has for the route
+    mailu. ``neighbour_mail``: how many messages wait, by package of another
+    mail program that is installed. ``old_main_cf``: there is a main.cf, and no Postfix.
+    """
 
     os_name: str
     distro: Optional[Distro]
@@ -75,6 +90,10 @@ class Facts:
     sasl_plain: bool = True
     log_socket: bool = True
     mailboxes: tuple[str, ...] = ()
+    msmtpd: Mapping[str, UnitFacts] = field(default_factory=dict)
+    neighbour_mail: Mapping[str, int] = field(default_factory=dict)
+    exim_role: str = ""
+    old_main_cf: bool = False
 
     def listeners_on(self, port: int) -> tuple[Listener, ...]:
         """What listens on a port."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping, Sequence
 
-from sysmail.facts.model import Listener, ServiceFacts
+from sysmail.facts.model import Listener, ServiceFacts, UnitFacts
 
 __all__ = [
     "candidate_versions",
+    "exim_role",
     "fqdn_from_getent",
     "fqdn_from_hosts",
     "local_ipv4",
@@ -22,6 +24,8 @@ __all__ = [
     "parameters",
     "services",
     "sockets",
+    "unit",
+    "unit_blocks",
 ]
 
 
@@ -162,13 +166,34 @@ def fqdn_from_getent(text: str) -> str:
     return ""
 
 
-def services(text: str) -> ServiceFacts:
-    """``systemctl show`` of the units of Postfix: blocks of Key=Value, the main unit first."""
+def unit_blocks(text: str) -> list[dict[str, str]]:
+    """``systemctl show`` of several units: blocks of Key=Value, in the order they were asked."""
     blocks = [
         dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         for block in re.split(r"\n\s*\n", text.strip())
     ]
-    if not blocks or not blocks[0]:
+    return [block for block in blocks if block]
+
+
+def unit(block: Mapping[str, str]) -> UnitFacts:
+    """One block of ``systemctl show``."""
+    pid = block.get("MainPID", "0")
+    return UnitFacts(
+        active=block.get("ActiveState") in ("active", "activating"),
+        enabled=block.get("UnitFileState") in ("enabled", "enabled-runtime"),
+        pid=int(pid) if re.fullmatch("[0-9]{1,10}", pid) else 0,
+    )
+
+
+def exim_role(text: str) -> str:
+    """update-exim4.conf(8): what Debian's exim4 is set up as, such as local or internet."""
+    match = re.search(r"^dc_eximconfig_configtype='?(\w+)'?", text, re.MULTILINE)
+    return match.group(1) if match else ""
+
+
+def services(blocks: Sequence[Mapping[str, str]]) -> ServiceFacts:
+    """The units of Postfix, the main unit first."""
+    if not blocks:
         return ServiceFacts()
     main = blocks[0]
     failed = tuple(b.get("Id", "?") for b in blocks if b.get("ActiveState") == "failed")
@@ -177,4 +202,5 @@ def services(text: str) -> ServiceFacts:
         active=main.get("ActiveState") == "active",
         enabled=main.get("UnitFileState") in ("enabled", "enabled-runtime"),
         failed=failed,
+        forking=tuple(b.get("Id", "?") for b in blocks if b.get("Type") == "forking"),
     )

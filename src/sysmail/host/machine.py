@@ -340,7 +340,11 @@ class Machine:
         if not os.path.isdir(parent):
             self.mkdir(parent, 0o755)
         with _told(path, "written"):
-            os.mkdir(path, 0o700)
+            umask = os.umask(0)
+            try:
+                os.mkdir(path, mode)  # at once: a death leaves none that is closed to its users
+            finally:
+                os.umask(umask)
             os.chown(path, uid, gid)
             os.chmod(path, mode)
             _sync_directory(parent)

@@ -220,6 +220,6 @@ def _certificate_error(peer: str, name: str, code: int, text: str) -> HostError:
         )
     return HostError(
         "certificate-not-trusted",
-        f"the certificate of {peer} is not trusted: {text.rpartition(':')[0] or text}",
+        f"the certificate of {peer} is not trusted: {re.sub(r' *[(]_ssl[.]c:[0-9]+[)]', '', text)}",
         "set ca_file in the policy to the authority that signed it",
     )

@@ -106,7 +106,8 @@ _TOP = (
         "sender",
         "address",
         read_address,
-        "The address, owned by the login, that every sender of this host is rewritten to.",
+        "The address, owned by the login, that every sender of this host is rewritten to;"
+        " by default Mailu's login, where mail goes to Mailu.",
         '"no-reply@example.org"',
         flag="--sender",
     ),
@@ -114,8 +115,9 @@ _TOP = (
         "route",
         "choice",
         _choice(_ROUTES),
-        "Which way mail leaves applications: straight to Mailu, or through the relay on this host;"
-        " in this version `auto` is the relay, with Mailu as its next hop where it is configured.",
+        "Which way mail leaves applications: straight to Mailu by msmtp, which has no queue, or"
+        " through the relay on this host; `auto` is Mailu while it is configured and answers, else"
+        " the relay.",
         '"relay"',
         default='"auto"',
         flag="--route",

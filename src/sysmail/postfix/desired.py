@@ -13,7 +13,13 @@ from sysmail.postfix.main_cf import SASL_PASSWORDS, main_cf, parameters, relayho
 from sysmail.postfix.master_cf import master_cf
 from sysmail.route import Decision
 
-__all__ = ["MINIMUM_VERSION", "catch_for_try", "desired_files", "skeleton"]
+__all__ = [
+    "MINIMUM_VERSION",
+    "catch_for_try",
+    "desired_files",
+    "own_paths",
+    "skeleton",
+]
 
 MINIMUM_VERSION = (3, 4)
 """tlsproxy for reused connections and maillog_file are from 3.4 on (postconf(5))."""
@@ -35,10 +41,15 @@ def desired_files(
         tables["hold"] = maps.hold_map()
     files = [
         ManagedFile(MAIN_CF, main_cf(parameters(policy, facts, decision, version)).encode()),
-        ManagedFile(MASTER_CF, master_cf(policy.limits.message_size).encode()),
+        ManagedFile(
+            MASTER_CF, master_cf(policy.limits.message_size, policy.queue.retry_every).encode()
+        ),
     ]
     files += [
         ManagedFile(f"{maps.DIRECTORY}/{name}", text.encode()) for name, text in tables.items()
+    ]
+    files += [
+        ManagedFile(_restart_file(unit), _restart(facts).encode()) for unit in facts.service.forking
     ]
     absent = [f"{maps.DIRECTORY}/{name}" for name in _OPTIONAL if name not in tables]
     if decision.hop is not None and decision.hop.username and password is not None:
@@ -48,6 +59,40 @@ def desired_files(
     return tuple(files), tuple(absent)
 
 
+def own_paths(facts: Facts) -> tuple[str, ...]:
+    """Every file of sysmail's own that only a relay has a use for."""
+    return (
+        *(f"{maps.DIRECTORY}/{name}" for name in (*_ALWAYS, *_OPTIONAL)),
+        SASL_PASSWORDS,
+        *(_restart_file(unit) for unit in (facts.distro.units if facts.distro else ())),
+    )
+
+
+def _restart_file(unit: str) -> str:
+    return f"/etc/systemd/system/{unit}.d/sysmail.conf"
+
+
+def _restart(facts: Facts) -> str:
+    """systemd.service(5): a killed master comes back by itself.
+
+    Distributions' units neither say which process is the main one nor restart
+    it (measured: after a SIGKILL of master nothing brought it back). A
+    `postfix stop` ends it with status 0, and it stays stopped.
+    """
+    queue = facts.postfix["queue_directory"] if facts.postfix is not None else ""
+    return (
+        "# Written by sysmail: when master(8) is killed, it is started again.\n"
+        "[Service]\n"
+        f"PIDFile={queue or '/var/spool/postfix'}/pid/master.pid\n"
+        "Restart=on-failure\n"
+        "RestartSec=3\n"
+    )
+
+
+_ALWAYS = (
+    *("generic", "local_part", "recipient", "recipient_account"),
+    *("sender_account", "sender_is_local", "wait"),
+)
 _OPTIONAL = ("command_filter", "hold", "refuse", "refuse_account")
 
 
@@ -69,6 +114,8 @@ def skeleton() -> ManagedFile:
         "mydestination =\n"
         "local_transport = error:local delivery disabled\n"
         "default_transport = retry:4.3.0 sysmail is setting up this host\n"
+        # A sendmail(1) that runs before the package has set its modes would wait for ever.
+        "authorized_submit_users = !static:all\n"
     )
     return ManagedFile(MAIN_CF, text.encode())
 

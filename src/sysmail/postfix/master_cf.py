@@ -51,8 +51,13 @@ _UPGRADE = """\
 """
 
 
-def master_cf(message_size: int) -> str:
+def master_cf(message_size: int, retry_every: int) -> str:
     """The whole file. ``message_size``: bytes, the policy's limits.message_size.
+
+    ``retry_every``: seconds, the policy's queue.retry_every. What a reload
+    finds in delivery goes back to the incoming queue, which qmgr(8) looks
+    through when new mail comes, or when it is woken up (measured: five
+    messages lay there for the stock 300 s).
 
     A notice quotes the message that failed. Where it would be larger than
     message_size_limit the notice itself cannot be queued and nobody is told
@@ -65,6 +70,8 @@ def master_cf(message_size: int) -> str:
     ]
     for service in _SERVICES:
         name, kind, private, unprivileged, chroot, wakeup, limit, command = service
+        if name == "qmgr":
+            wakeup = str(min(int(wakeup), retry_every))
         lines.append(
             f"{name:<9} {kind:<5} {private:<7} {unprivileged:<7} {chroot:<7} "
             f"{wakeup:<7} {limit:<7} {command}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sysmail.msmtp import DIRECTORY as MSMTP_DIRECTORY
 from sysmail.postfix.maps import DIRECTORY
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
@@ -13,6 +14,8 @@ NAME = "accepted-senders"
 
 def check(proof: Proof) -> Verdict:
     """Looks at the map in effect, and compares the tables with those that the policy asks for."""
+    if not proof.relay:
+        return _msmtp(proof)
     wanted = f"regexp:{DIRECTORY}/generic"
     if proof.parameter("smtp_generic_maps") != wanted:
         return Verdict(
@@ -27,3 +30,11 @@ def check(proof: Proof) -> Verdict:
     if proof.situation.policy.sender:
         return Verdict(NAME, PASS, f"local senders leave as {sender}; the null sender stays null")
     return Verdict(NAME, PASS, f"local senders leave with the host's name, such as {sender}")
+
+
+def _msmtp(proof: Proof) -> Verdict:
+    wrong = proof.changed(MSMTP_DIRECTORY)
+    if wrong:
+        return Verdict(NAME, FAIL, f"{wrong} is not as the policy asks", APPLY)
+    sender = proof.situation.sender
+    return Verdict(NAME, PASS, f"every sender leaves as {sender}; the null sender stays null")

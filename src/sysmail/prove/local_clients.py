@@ -21,7 +21,7 @@ MOST_ADDRESSES = 8
 def check(proof: Proof) -> Verdict:
     """Speaks SMTP from each loopback address, and from the host's other addresses."""
     listen = proof.situation.desired.listen
-    if not proof.situation.facts.master_running:
+    if proof.relay and not proof.situation.facts.master_running:
         return Verdict(NAME, FAIL, "Postfix does not run", APPLY)
     for address in listen:
         try:
@@ -30,17 +30,32 @@ def check(proof: Proof) -> Verdict:
             answer = error.message
         if answer:
             return Verdict(NAME, FAIL, f"a client on {address} is refused: {answer}", APPLY)
-    others = [own for own in _outside_addresses(proof) if _target(own) in listen]
+    port = proof.situation.desired.port
+    # msmtpd looks at no client's address; its sockets are what keeps others away.
+    others = [own for own in _outside_addresses(proof) if _target(own) in listen and proof.relay]
+    if not proof.relay:
+        open_to = [own for own in _outside_addresses(proof) if _reachable(proof, own, port)]
+        if open_to:
+            return Verdict(NAME, FAIL, f"{open_to[0]} port {port} takes connections", APPLY)
     for own in others[:MOST_ADDRESSES]:
         broken = _from_outside(proof, own)
         if broken is not None:
             return broken
-    evidence = f"{' and '.join(listen)} may relay"
+    evidence = f"{' and '.join(listen)} may {'relay' if proof.relay else 'send'}"
     if others:
         tried = min(len(others), MOST_ADDRESSES)
         noun = "address" if tried == 1 else "addresses"
         evidence += f"; {tried} other {noun} of this host may not"
     return Verdict(NAME, PASS, evidence)
+
+
+def _reachable(proof: Proof, own: str, port: int) -> bool:
+    """Whether msmtpd is reached at an address that is not loopback's."""
+    ours = any(
+        x.address == own and x.inode in proof.msmtpd_sockets
+        for x in proof.situation.facts.listeners_on(port)
+    )
+    return ours or (port == 25 and proof.reader.can_connect(own, port, timeout=1.0))
 
 
 def _target(own: str) -> str:
@@ -72,7 +87,7 @@ def _outside_addresses(proof: Proof) -> list[str]:
 
 def _may_relay(proof: Proof, address: str, source: str) -> Optional[str]:
     """None when a recipient elsewhere is accepted, else the answer that refuses it."""
-    session = proof.reader.smtp(address, 25, source=source, timeout=10.0)
+    session = proof.reader.smtp(address, proof.situation.desired.port, source=source, timeout=10.0)
     try:
         if session.greeting.code != 220:
             return f"{session.greeting.code} {session.greeting.text}"

@@ -12,6 +12,8 @@ NAME = "loopback-only"
 
 def check(proof: Proof) -> Verdict:
     """Looks at the listening sockets of the kernel and who owns them."""
+    if not proof.relay:
+        return _msmtpd(proof)
     facts, desired = proof.situation.facts, proof.situation.desired
     if not facts.master_running:
         failed = ", ".join(facts.service.failed)
@@ -39,3 +41,24 @@ def check(proof: Proof) -> Verdict:
         return Verdict(NAME, FAIL, "main.cf no longer says inet_interfaces = loopback-only", APPLY)
     where = " and ".join(f"{address} port 25" for address in sorted(on_25))
     return Verdict(NAME, PASS, f"listens on {where}, and nowhere else")
+
+
+def _msmtpd(proof: Proof) -> Verdict:
+    """The same of msmtpd; and Postfix does not run, nor will it after the next boot."""
+    facts, desired = proof.situation.facts, proof.situation.desired
+    if facts.master_running or facts.service.enabled:
+        does = "runs" if facts.master_running else "would start at boot"
+        return Verdict(NAME, FAIL, f"Postfix {does}, and msmtp is this host's mail program", APPLY)
+    ours = [x for x in facts.listeners if x.inode in proof.msmtpd_sockets]
+    outside = [x for x in ours if x.address != "::1" and not x.address.startswith("127.")]
+    if outside:
+        where = ", ".join(f"{x.address} port {x.port}" for x in outside)
+        return Verdict(NAME, FAIL, f"msmtpd listens on {where}, which others can reach", APPLY)
+    taken = {x.address for x in ours if x.port == desired.port}
+    missing = [address for address in desired.listen if address not in taken]
+    if missing:
+        return Verdict(
+            NAME, FAIL, f"no msmtpd listens on {' and '.join(missing)} port {desired.port}", APPLY
+        )
+    where = " and ".join(f"{address} port {desired.port}" for address in sorted(taken))
+    return Verdict(NAME, PASS, f"msmtpd listens on {where}, and nowhere else; Postfix does not run")

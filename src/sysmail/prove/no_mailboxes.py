@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Optional
 
+from sysmail.msmtp import DIRECTORY as MSMTP_DIRECTORY
+from sysmail.msmtp import MSMTPRC
 from sysmail.postfix.maps import NO_ADMIN
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
@@ -22,6 +24,8 @@ _WRITERS = re.compile(
 def check(proof: Proof) -> Verdict:
     """Looks at the effective parameters and services, the mail spool, the queue, and asks SMTP."""
     situation = proof.situation
+    if not proof.relay:
+        return _msmtp(proof)
     if not situation.facts.master_running:
         return Verdict(NAME, FAIL, "Postfix does not run", APPLY)
     wrong = _wrong_configuration(proof)
@@ -46,6 +50,26 @@ def check(proof: Proof) -> Verdict:
             "set admin in the policy and run `sysmail apply`; the waiting mail then goes there",
         )
     return _ask(proof)
+
+
+def _msmtp(proof: Proof) -> Verdict:
+    """Nothing delivers locally here; a file of ours decides about local recipients."""
+    written = _written_mailbox(proof)
+    if written:
+        return Verdict(
+            NAME,
+            FAIL,
+            f"{written} was written after sysmail took over",
+            "find out which program writes mailboxes on this host: it is not msmtp",
+        )
+    wrong = proof.changed(MSMTP_DIRECTORY, MSMTPRC)
+    if wrong:
+        return Verdict(NAME, FAIL, f"{wrong} is not as the policy asks", APPLY)
+    admin = proof.situation.policy.admin
+    where = f"goes to {admin}" if admin else "is refused, as there is no admin"
+    return Verdict(
+        NAME, PASS, f"no Postfix runs, and msmtp has no mailboxes; mail for root {where}"
+    )
 
 
 def _messages(count: int) -> str:

@@ -14,7 +14,8 @@ NAME = "no-takeover"
 def check(proof: Proof) -> Verdict:
     """Looks for another mail program, and for what only a mail server has."""
     facts = proof.situation.facts
-    others = other_mtas(facts)
+    ours = facts.distro.submission if facts.distro is not None and not proof.relay else ()
+    others = [name for name in other_mtas(facts) if name not in ours]
     if others:
         return Verdict(
             NAME,
@@ -22,6 +23,8 @@ def check(proof: Proof) -> Verdict:
             f"another mail program is installed: {', '.join(others)}",
             f"remove {others[0]}, or take sysmail away with `sysmail remove`",
         )
+    if not proof.relay:
+        return _msmtp(proof)
     if not facts.sendmail or (
         "postfix" not in facts.sendmail and not facts.sendmail.endswith("/sendmail")
     ):
@@ -31,3 +34,10 @@ def check(proof: Proof) -> Verdict:
     if found:
         return Verdict(NAME, FAIL, "; ".join(found), "see `sysmail plan`")
     return Verdict(NAME, PASS, "no other mail program; this Postfix is nobody's mail server")
+
+
+def _msmtp(proof: Proof) -> Verdict:
+    seen = proof.situation.facts.sendmail or "nothing"
+    if not seen.endswith("/msmtp"):
+        return Verdict(NAME, FAIL, f"sendmail is {seen}, not msmtp", APPLY)
+    return Verdict(NAME, PASS, "no other mail program; sendmail is msmtp")

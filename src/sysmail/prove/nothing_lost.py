@@ -19,6 +19,8 @@ _RECIPIENTS = ("bounce_notice_recipient", "2bounce_notice_recipient", "error_not
 def check(proof: Proof) -> Verdict:
     """Looks at who is told of failures, at what waits, and in the log for lost notices."""
     facts = proof.situation.facts
+    if not proof.relay:
+        return _msmtp(proof)
     if facts.postfix is None:
         return Verdict(NAME, FAIL, "Postfix is not installed", APPLY)
     wrong = _wrong_configuration(proof)
@@ -68,3 +70,22 @@ def _wrong_configuration(proof: Proof) -> Optional[str]:
         if admin and proof.parameter(name) != literal(admin):
             return f"{name} is {proof.parameter(name)}, not {admin}"
     return None
+
+
+def _msmtp(proof: Proof) -> Verdict:
+    """No queue: msmtp hands mail on, or says no to the program that sends."""
+    if proof.situation.facts.postfix is not None:
+        if proof.waiting is None:
+            return Verdict(
+                NAME, UNKNOWN, "the queue cannot be listed", "run `postqueue -j` to see why"
+            )
+        if proof.waiting:
+            return Verdict(
+                NAME, FAIL, f"{len(proof.waiting)} messages wait in a Postfix that is off", APPLY
+            )
+    return Verdict(
+        NAME,
+        PASS,
+        "no Postfix holds mail; msmtp has no queue: what Mailu does not take, the program that "
+        "sends is told",
+    )

@@ -45,6 +45,27 @@ class Proof:
         pid = (raw or b"").decode("ascii", "replace").strip()
         return self.reader.socket_inodes(int(pid)) if pid.isdigit() else set()
 
+    @property
+    def relay(self) -> bool:
+        """Whether Postfix takes this host's mail; on the route mailu msmtpd does."""
+        return self.situation.desired.relay
+
+    def changed(self, *beginnings: str) -> str:
+        """The first managed file under one of the paths that is not as the policy asks."""
+        for file in self.situation.desired.files:
+            if file.path.startswith(beginnings):
+                state = self.situation.files.get(file.path)
+                if state is None or state.data != file.data:
+                    return file.path
+        return ""
+
+    @cached_property
+    def msmtpd_sockets(self) -> set[int]:
+        """The sockets that sysmail's msmtpd has open."""
+        units = self.situation.facts.msmtpd.values()
+        found = [self.reader.socket_inodes(unit.pid) for unit in units if unit.active and unit.pid]
+        return set().union(*found, set())
+
     def postfix_listeners(self) -> list[Listener]:
         """What Postfix listens on, all ports."""
         return [

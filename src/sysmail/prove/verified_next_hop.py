@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sysmail.msmtp import DIRECTORY
+from sysmail.msmtpd import UNIT_FILE
 from sysmail.nexthop import is_temporary
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
@@ -14,6 +16,8 @@ NAME = "verified-next-hop"
 def check(proof: Proof) -> Verdict:
     """Looks at the effective parameters, and at what talking to the next hop gave."""
     decision = proof.situation.decision
+    if not proof.relay:
+        return _msmtp(proof)
     login = proof.parameter("smtp_sasl_auth_enable") == "yes"
     level = proof.parameter("smtp_tls_security_level")
     if login and level != "secure":
@@ -32,5 +36,26 @@ def check(proof: Proof) -> Verdict:
         kind = "is down" if is_temporary(trouble) else "cannot be used"
         return Verdict(NAME, FAIL, f"the next hop {kind}: {trouble.message}", trouble.remedy)
     how = "over verified TLS" if level == "secure" else f"with TLS level {level}"
+    done = f", login as {hop.username}" if hop.username else ""
+    return Verdict(NAME, PASS, f"{hop.host} port {hop.port} answers {how}{done}")
+
+
+def _msmtp(proof: Proof) -> Verdict:
+    wrong = proof.changed(DIRECTORY, UNIT_FILE)
+    if wrong:
+        return Verdict(NAME, FAIL, f"{wrong} is not as the policy asks", APPLY)
+    hop, trouble = proof.situation.decision.hop, proof.next_hop_trouble
+    if trouble is not None:
+        kind = "is down" if is_temporary(trouble) else "cannot be used"
+        return Verdict(NAME, FAIL, f"Mailu {kind}: {trouble.message}", trouble.remedy)
+    if hop is None:
+        return Verdict(NAME, FAIL, "the route mailu has no server", APPLY)
+    argv = ["msmtp", "-C", f"{DIRECTORY}/msmtprc", "--serverinfo"]
+    # msmtp has a TLS library of its own, so what it finds is asked too.
+    said = proof.reader.ask(argv, env={"CREDENTIALS_DIRECTORY": DIRECTORY})
+    if said.status != 0:
+        words = said.err.strip().partition("\n")[0]
+        return Verdict(NAME, FAIL, f"msmtp cannot use Mailu: {words}", APPLY)
+    how = "without TLS" if hop.tls == "none" else "over verified TLS"
     done = f", login as {hop.username}" if hop.username else ""
     return Verdict(NAME, PASS, f"{hop.host} port {hop.port} answers {how}{done}")

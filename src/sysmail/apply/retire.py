@@ -1,0 +1,107 @@
+"""Lets a queue leave, and stops Postfix once nothing is in it.
+
+Programs go on sending while it drains: over SMTP until the moment Postfix
+stops, and ``sendmail``, which takes mail also when Postfix does not run, is
+closed first. So nothing can be left behind that was accepted.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from sysmail import queue
+from sysmail.apply import service
+from sysmail.errors import StepError
+from sysmail.facts.model import Facts
+from sysmail.host.port import Writer
+
+__all__ = ["CLOSED", "close_sendmail", "drain_and_stop", "end_postdrops", "open_sendmail"]
+
+MAIN_CF = "/etc/postfix/main.cf"
+CLOSED = (
+    b"\n# sysmail: Postfix is about to go; sendmail takes no more mail.\n"
+    b"authorized_submit_users = !static:all\n"
+)
+"""postconf(5): who may use sendmail(1). It is refused with an exit code, never swallowed."""
+
+
+def close_sendmail(writer: Writer) -> None:
+    """Let sendmail refuse mail of everybody; also where that was done already.
+
+    One that is at work when the queue directory goes would wait for it for ever
+    (measured: postdrop(1) tries again every ten seconds).
+    """
+    state = writer.state(MAIN_CF)
+    if state is not None and state.kind == "file" and CLOSED not in state.data:
+        writer.write(MAIN_CF, state.data + CLOSED, state.mode, state.uid, state.gid)
+
+
+def open_sendmail(writer: Writer) -> None:
+    """Let sendmail take mail again."""
+    state = writer.state(MAIN_CF)
+    if state is not None and state.kind == "file" and CLOSED in state.data:
+        data = state.data.replace(CLOSED, b"")
+        writer.write(MAIN_CF, data, state.mode, state.uid, state.gid)
+
+
+def end_postdrops(writer: Writer) -> None:
+    """End what ran postdrop(1) while a package manager had not set its modes yet.
+
+    It tries again for ever (measured with pacman); ended, sendmail(1) tells its caller so.
+    """
+    for pid in writer.names("/proc"):
+        if pid.isdigit() and writer.read(f"/proc/{pid}/comm") == b"postdrop\n":
+            writer.run(["sh", "-c", f"kill -TERM {pid}"])
+
+
+STALLED_SECONDS = 30.0
+"""How long the queue may not get smaller before it counts as one that cannot leave."""
+
+FLUSH_SECONDS = 3.0
+PAUSE = 0.1
+
+
+def drain_and_stop(writer: Writer, facts: Facts, say: Callable[[str], None]) -> None:
+    """StepError with how many messages wait and for what, when they cannot leave."""
+    while True:
+        _drain(writer, say)
+        service.act(writer, facts, "stop")
+        if not queue.listed(writer):
+            break
+        service.act(writer, facts, "start")  # it came between the last look and the stop
+    service.retire(writer, facts)
+
+
+def _drain(writer: Writer, say: Callable[[str], None]) -> None:
+    messages = queue.listed(writer)
+    if not messages:
+        return
+    least, since = len(messages), writer.now()
+    flushed = 0.0
+    while messages:
+        if writer.now() - flushed >= FLUSH_SECONDS:
+            # Also what was still on its way to the former next hop at the last flush.
+            writer.run(["postqueue", "-f"])
+            flushed = writer.now()
+        if len(messages) < least:
+            least, since = len(messages), writer.now()
+            say(f"{least} messages are left in the queue")
+        if writer.now() - since > STALLED_SECONDS:
+            raise _stalled(messages)
+        writer.sleep(PAUSE)
+        messages = queue.listed(writer)
+
+
+def _stalled(messages: list[queue.Message]) -> StepError:
+    reason, count, _ = queue.by_reason(messages)[0]
+    held = sum(message.queue == "hold" for message in messages)
+    remedy = "see `sysmail queue list`; the relay keeps running and tries again"
+    if held:
+        remedy = f"{held} are held: `sysmail queue release all` or `delete`, then retry"
+    noun = "message waits" if len(messages) == 1 else "messages wait"
+    return StepError(
+        "queue-not-drained",
+        f"{len(messages)} {noun} in the queue and cannot leave, {count} of them: "
+        f"{reason or 'not tried yet'}",
+        remedy,
+    )
