@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import Host
+from lab import Host, Lab
 
 SYSMAIL = "/opt/sysmail/sysmail"
 POLICY = "/etc/sysmail/policy.toml"
@@ -72,8 +74,10 @@ def apply(host: Host, *words: str) -> Ran:
 
 
 def policy(host: Host, text: str) -> None:
-    """Write the host's policy file."""
+    """Write the host's policy file: in TOML, or as JSON for a Python that cannot read TOML."""
     path = host.root / POLICY.lstrip("/")
+    if host.base == "debian11":
+        path, text = path.with_suffix(".json"), json.dumps(tomllib.loads(text))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(0o644)
@@ -183,3 +187,27 @@ def spool_files(host: Host) -> list[str]:
         if path.is_dir() and not path.is_symlink():
             found += [str(p) for p in path.rglob("*")]
     return found + [str(p) for p in host.root.glob("home/*/Mail*")]
+
+
+def mailu_policy(lab: Lab, host: Host, top: str = "", table: str = "", password: str = "") -> None:
+    """Write a policy for the lab's Mailu, its CA and the password; ``top`` and ``table`` are added.
+
+    ``table`` lines stand in [mailu], and take the place of lines with the same key.
+    """
+    folder = host.root / "etc/sysmail"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(lab.mailu.ca_file, folder / "ca.pem")
+    secret = folder / "password"
+    secret.write_text((password or lab.mailu.password) + "\n")
+    secret.chmod(0o600)
+    keys = {
+        "host": f'"{lab.mailu.host}"',
+        "username": f'"{lab.mailu.username}"',
+        "password_file": '"/etc/sysmail/password"',
+        "ca_file": '"/etc/sysmail/ca.pem"',
+    }
+    keys |= dict(line.split(" = ", 1) for line in table.splitlines() if line)
+    lines = ['admin = "ops@example.org"'] if "admin" not in top else []
+    lines += [top, "[queue]", 'retry_every = "10s"', "[mailu]"]
+    lines += [f"{key} = {value}" for key, value in keys.items() if value != "none"]
+    policy(host, "\n".join(lines) + "\n")

@@ -115,15 +115,6 @@ def test_a_mail_server_is_refused(fresh_host: FreshHost) -> None:
     assert before["etc/postfix/main.cf"] == after["etc/postfix/main.cf"]
 
 
-def test_another_mta_is_refused(fresh_host: FreshHost) -> None:
-    """exim4 is not replaced behind anybody's back."""
-    host = fresh_host(packages=["exim4"])
-    before = snapshot(host)
-    ran = sysmail(host, "apply", "--admin", "ops@example.org")
-    assert (ran.status, ran.codes) == (1, ["other-mta"])
-    assert snapshot(host) == before
-
-
 def test_an_old_postfix_is_refused(fresh_host: FreshHost) -> None:
     """A Postfix that is too old is told with the version that is needed."""
     host = fresh_host(packages=["postfix", "msmtp"])

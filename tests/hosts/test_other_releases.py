@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from onhost import apply, packages, send_smtp, sendmail, sysmail
+from onhost import apply, mailu_policy, packages, send_smtp, sendmail, sysmail
 
 from lab import FreshHost, Host, Lab, NotOfferedError
 
@@ -35,6 +35,29 @@ def test_other_release(lab: Lab, fresh_host: FreshHost, base: str, postfix: str)
 
     removed = sysmail(host, "remove")
     assert removed.status == 0, removed.report
+    assert packages(host) == before
+
+
+@pytest.mark.parametrize("base", ["debian13", "debian11"])
+def test_mailu_and_the_relay(lab: Lab, fresh_host: FreshHost, base: str) -> None:
+    """Its msmtp, msmtpd and systemd do for the route mailu; there and back again."""
+    lab.mailu.clear()
+    host = _host(fresh_host, base)
+    before = packages(host)
+    mailu_policy(lab, host)
+    assert apply(host).report["route"]["name"] == "mailu"
+    proof = sysmail(host, "prove", "--to", "someone@example.net")
+    assert proof.status == 0, proof.failed()
+    sendmail(host, "Subject: as a user\n\n", "root", user="alice")
+    lab.mailu.wait_for(lambda m: m.message["Subject"] == "as a user")
+    mailu_policy(lab, host, 'route = "relay"')
+    apply(host)
+    host.run("kill -9 $(cat /var/spool/postfix/pid/master.pid)")
+    host.run("for i in $(seq 100); do ss -Hltn | grep -q '127.0.0.1:25 ' && exit 0; sleep 0.1; "
+             "done; exit 1")  # fmt: skip
+    sendmail(host, "Subject: by the relay\n\n", "root")
+    lab.mailu.wait_for(lambda m: m.message["Subject"] == "by the relay")
+    assert sysmail(host, "remove").status == 0
     assert packages(host) == before
 
 

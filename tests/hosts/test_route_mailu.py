@@ -1,0 +1,239 @@
+"""The route mailu on booted hosts: msmtp is sendmail, and nobody but root gets at the password."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from onhost import apply, differences, mailu_policy, sendmail, snapshot, sysmail
+
+from lab import FreshHost, Host, Lab
+
+BASES = pytest.mark.parametrize("base", ["debian", "arch"])
+
+
+def _try_sendmail(host: Host, *words: str, user: str | None = None) -> tuple[int, str]:
+    """The exit code and what sendmail says when it refuses."""
+    done = host.run(["/usr/sbin/sendmail", *words], input="Subject: t\n\n", user=user, check=False)
+    return done.returncode, done.stderr
+
+
+@BASES
+def test_msmtp_is_sendmail(lab: Lab, fresh_host: FreshHost, base: str) -> None:
+    """For root, a user and cron; local names reach admin; Mailu accepts sender and From."""
+    lab.mailu.clear()
+    host = fresh_host(base)
+    mailu_policy(lab, host)
+    apply(host)
+    assert host.run("readlink -f /usr/sbin/sendmail").stdout.strip() == "/usr/bin/msmtp"
+    mine = host.fqdn
+    sendmail(host, "Subject: root\n\n", "x@example.net")
+    sendmail(host, "Subject: alice\nFrom: Alice <alice@elsewhere.example>\n\n", "-t",
+             "x@example.net", user="alice")  # fmt: skip
+    cron = "From: root (Cron Daemon)\nTo: alice\nSubject: cron\n\n"
+    sendmail(host, cron, "-FCronDaemon", "-oem", "alice")
+    sendmail(host, "Subject: locals\n\n", "root@localhost", f"ALICE+x@{mine}", "postmaster",
+             f"postmaster@{mine}", "x@example.net")  # fmt: skip
+    sendmail(host, "Subject: null\n\n", "-f", "<>", "x@example.net")
+    sendmail(host, "Subject: Prüfung ✓\n\n", "x@example.net", user="alice")
+    found = lab.mailu.wait_for(lambda _m: True, count=7)
+    by_subject = {str(m.message["Subject"]): m for m in found}
+    for subject in ("root", "alice", "cron", "Prüfung ✓"):
+        message = by_subject[subject]
+        assert message.sender == lab.mailu.username, subject
+        assert lab.mailu.username in str(message.message["From"]), subject
+    assert by_subject["cron"].recipients == ["ops@example.org"]
+    locals_ = sorted(r for m in found if m.message["Subject"] == "locals" for r in m.recipients)
+    assert locals_ == ["ops@example.org", "x@example.net"], "admin gets one copy"
+    assert by_subject["null"].sender == ""
+
+
+def test_cron_itself(lab: Lab, fresh_host: FreshHost) -> None:
+    """The output of a real cron job reaches admin."""
+    lab.mailu.clear()
+    host = fresh_host()
+    mailu_policy(lab, host)
+    apply(host)
+    host.run(["crontab", "-"], input="* * * * * echo from cron\n", user="alice")
+    host.run("systemctl start cron")
+    lab.mailu.wait_for(
+        lambda m: b"from cron" in m.data and m.recipients == ["ops@example.org"], timeout=90
+    )
+
+
+@BASES
+def test_nobody_but_root_gets_the_password(lab: Lab, fresh_host: FreshHost, base: str) -> None:
+    """Not from a file, a process, msmtp's debug output, or by pointing msmtp elsewhere."""
+    host = fresh_host(base)
+    mailu_policy(lab, host)
+    ran = apply(host)
+    secret = lab.mailu.password
+    assert secret not in ran.out
+    places = "/etc /run /tmp /var /home /proc/[0-9]*/environ /proc/[0-9]*/cmdline"
+    said = host.run(
+        f"grep -rls -m1 --exclude-dir=task {secret} {places} || true", user="alice"
+    ).stdout.splitlines()
+    # The search itself has the password in its arguments.
+    assert [path for path in said if not path.startswith("/proc/")] == []
+    for words in (
+        "msmtp -d x@example.net",
+        "msmtp -d --host=127.0.0.1 --port=9 x@example.net",
+        "msmtp -d -C /etc/sysmail-msmtpd/msmtprc x@example.net",
+        "CREDENTIALS_DIRECTORY=/etc/sysmail-msmtpd msmtp -d -C /etc/sysmail-msmtpd/msmtprc "
+        "--host=127.0.0.1 x@example.net",
+        "CREDENTIALS_DIRECTORY=$(echo /run/credentials/sysmail-msmtpd*) "
+        "msmtp -P -C /etc/sysmail-msmtpd/msmtprc x@example.net",
+        "cat /etc/sysmail-msmtpd/password /run/credentials/*/* /etc/sysmail/password",
+    ):
+        done = host.run(words + "; true", input="Subject: t\n\n", user="alice", check=False)
+        assert secret not in done.stdout + done.stderr, words
+    # As root, who may: what is in processes and in the log of everything that happened.
+    told = host.run(
+        "sleep 1; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; "
+        "journalctl --no-pager -a"
+    ).stdout
+    assert secret not in told
+    holders = host.run(
+        "cd / && find etc run var -xdev -type f -printf '%m %u %p\\n' | sort"
+    ).stdout.splitlines()
+    readable = [line.split(" ", 2)[2] for line in holders if line.split()[0][-1] in "4567"]
+    script = f"""
+import sys
+for path in sys.stdin.read().split("\\n"):
+    try:
+        if {secret!r}.encode() in open("/" + path, "rb").read():
+            print(path)
+    except OSError:
+        pass
+"""
+    assert host.run(["python3", "-c", script], input="\n".join(readable)).stdout == ""
+
+
+@BASES
+def test_exit_codes_and_log(lab: Lab, fresh_host: FreshHost, base: str) -> None:
+    """What cannot be sent is said with a sysexits code; the log needs no home directory."""
+    host = fresh_host(base)
+    mailu_policy(lab, host)
+    apply(host)
+    assert _try_sendmail(host, "x@example.net", user="alice")[0] == 0
+    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    host.run(
+        f"HOME=/nonexistent {nobody} /usr/sbin/sendmail x@example.net",
+        input="Subject: homeless\n\n",
+    )
+    host.run("for i in $(seq 50); do journalctl -q -t msmtp --no-pager | "
+             "grep -q 'recipients=x@example.net.*exitcode=EX_OK' && exit 0; sleep 0.1; done; "
+             "exit 1")  # fmt: skip
+    lab.cut(lab.mailu)
+    try:
+        code, words = _try_sendmail(host, "x@example.net", user="alice")
+        assert (code, "451" in words) == (69, True), words
+        status = sysmail(host, "status")
+        assert (status.status, status.codes) == (1, ["mail-refused"])
+    finally:
+        lab.join(lab.mailu)
+    assert _try_sendmail(host, "x@example.net")[0] == 0
+    assert sysmail(host, "status").status == 0
+    mailu_policy(lab, host, "# without admin")
+    sysmail(host, "apply")
+    path = host.root / "etc/sysmail/policy.toml"
+    path.write_text(path.read_text().replace('admin = "ops@example.org"\n', ""))
+    apply(host)
+    code, _ = _try_sendmail(host, "root", user="alice")
+    assert code == 69
+    log = host.run("journalctl -q -u 'sysmail-msmtpd@*' --no-pager").stdout
+    assert "mail for local users has no destination: set admin" in log
+
+
+@BASES
+def test_a_boot_changes_nothing(lab: Lab, fresh_host: FreshHost, base: str) -> None:
+    """After a power cut msmtpd is there again, and Postfix is not."""
+    lab.mailu.clear()
+    host = fresh_host(base, packages=["postfix", "msmtp"])
+    mailu_policy(lab, host, 'route = "relay"')
+    apply(host)
+    mailu_policy(lab, host)
+    apply(host)
+    host.kill()
+    host.boot()
+    assert host.run("pgrep -x master || true").stdout == ""
+    host.run("for i in $(seq 50); do ss -Hltn | grep -q '127.0.0.1:25 ' && exit 0; sleep 0.1; "
+             "done; exit 1")  # fmt: skip
+    ran = sysmail(host, "prove", "--to", "x@example.net")
+    assert ran.status == 0, ran.failed()
+    entrances = [v["check"] for v in ran.report["verdicts"] if v["check"].startswith("entrance-")]
+    assert len(entrances) == 8
+    assert "queued as" in ran.verdict("entrance-cron")["evidence"]
+    assert len(lab.mailu.wait_for(lambda _m: True, count=8)) == 8
+
+
+_BREAKS = {
+    "systemctl stop sysmail-msmtpd@127.0.0.1": "loopback-only",
+    "ln -sf /bin/true /usr/sbin/sendmail": "no-takeover",
+    "chmod 644 /etc/sysmail-msmtpd/password": "no-secrets-told",
+    "sed -i s/^sender=.*/sender=boss@example.org/ /etc/sysmail-msmtpd/submit": "accepted-senders",
+    "sed -i s/^admin=.*/admin=x@example.net/ /etc/sysmail-msmtpd/submit": "no-mailboxes",
+    "sed -i 's/tls_certcheck on/tls_certcheck off/' /etc/sysmail-msmtpd/msmtprc":
+        "verified-next-hop",
+    "sed -i s/--interface=%I/--interface=0.0.0.0/ "
+    "/etc/systemd/system/sysmail-msmtpd@.service; systemctl daemon-reload; "
+    "systemctl stop sysmail-msmtpd@::1; systemctl restart sysmail-msmtpd@127.0.0.1":
+        "loopback-only",
+}  # fmt: skip
+
+
+def test_every_break_is_found_and_healed(lab: Lab, fresh_host: FreshHost) -> None:
+    """Each broken on purpose: the right check is red, and `sysmail apply` heals it."""
+    host = fresh_host()
+    mailu_policy(lab, host)
+    apply(host)
+    for command, check in _BREAKS.items():
+        host.run(command)
+        broken = sysmail(host, "prove")
+        assert broken.status == 1, command
+        assert check in broken.failed(), (command, broken.failed())
+        if "sendmail" in command:
+            host.run("ln -sf ../bin/msmtp /usr/sbin/sendmail")  # the package's file, not ours
+        apply(host)
+
+
+@BASES
+def test_remove_puts_the_host_back(lab: Lab, fresh_host: FreshHost, base: str) -> None:
+    """A bare host, msmtp, and bare again; nothing of sysmail is left."""
+    host = fresh_host(base)
+    mailu_policy(lab, host)
+    before = snapshot(host)
+    apply(host)
+    # A new password takes effect, and the old one is gone from every place but the checkpoint.
+    assert sysmail(host, "remove").status == 0
+    assert differences(before, snapshot(host)) == []
+
+
+def test_a_new_password_is_taken_over(lab: Lab, fresh_host: FreshHost) -> None:
+    """Changing the password file needs one apply; the daemon then uses the new one."""
+    lab.mailu.clear()
+    host = fresh_host()
+    mailu_policy(lab, host, "", 'username = "backup@example.org"',
+                 lab.mailu.accounts["backup@example.org"])  # fmt: skip
+    apply(host)
+    mailu_policy(lab, host)
+    apply(host)
+    sendmail(host, "Subject: renewed\n\n", "x@example.net")
+    found = lab.mailu.wait_for(lambda m: m.message["Subject"] == "renewed")
+    assert found[0].sender == lab.mailu.username
+
+
+def test_many_at_once(lab: Lab, fresh_host: FreshHost) -> None:
+    """Forty programs at the same moment: what is taken with exit code 0 arrives, all of it."""
+    lab.mailu.clear()
+    host = fresh_host()
+    mailu_policy(lab, host)
+    apply(host)
+    one = "printf 'Subject: many\\nX-Id: '$i'\\n\\n' | /usr/sbin/sendmail root && echo ok $i"
+    said = host.run(
+        f"for i in $(seq 40); do ( {one} ) & done; wait", user="alice"
+    ).stdout.splitlines()
+    taken = {line.split()[1] for line in said if line.startswith("ok ")}
+    lab.mailu.wait_for(lambda m: m.message["Subject"] == "many", count=len(taken))
+    assert {i for i in lab.mailu.ids("X-Id") if i} == taken
+    assert len(taken) == 40, shlex.join(said)
