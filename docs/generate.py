@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 from docs.error_codes import error_codes_markdown  # noqa: E402
 
 from sysmail.distro import DISTROS, Distro  # noqa: E402
+from sysmail.neighbours import NEIGHBOURS  # noqa: E402
 from sysmail.policy.reference import postfix_markdown, reference_markdown  # noqa: E402
 
 
@@ -44,6 +45,7 @@ _ROWS: tuple[tuple[str, Callable[[Distro], str]], ...] = (
     ("Postfix", lambda row: _codes(row.postfix)),
     ("a login needs", lambda row: _codes(row.sasl)),
     ("msmtp", lambda row: _codes(row.msmtp)),
+    ("the route mailu", lambda row: _codes(row.submission)),
     ("certificates", lambda row: _codes(row.certificates)),
     ("CA file", lambda row: _code(row.ca_file)),
     ("installing Postfix starts it", lambda row: "yes" if row.starts_on_install else "no"),
@@ -52,8 +54,13 @@ _ROWS: tuple[tuple[str, Callable[[Distro], str]], ...] = (
     ("what would be installed", lambda row: _command(row.candidate)),
     ("renew the lists", lambda row: _command(row.refresh)),
     ("install", lambda row: _command(row.install)),
+    ("replace", lambda row: _command(row.replace)),
+    ("bring back", lambda row: _command(row.restore)),
+    ("download", lambda row: _command(row.fetch)),
     ("remove", lambda row: _command(row.uninstall)),
     ("finish a cut-off installation", lambda row: _command(row.repair)),
+    ("what only came with others", lambda row: _command(row.automatic)),
+    ("mark it as such", lambda row: _command(row.mark_automatic)),
     ("environment", lambda row: _codes(tuple(f"{k}={v}" for k, v in row.environment.items()))),
     ("leftovers that are removed", lambda row: _codes(row.leftovers)),
 )
@@ -70,8 +77,14 @@ def distributions_markdown() -> str:
 
 
 def other_mtas_markdown() -> str:
-    """Return the packages that are taken for another mail program."""
-    return _codes(tuple(sorted({name for row in DISTROS for name in row.other_mtas}))) + "."
+    """Return the other mail programs: whether they are replaced, and how a queue is emptied."""
+    lines = ["| program | packages | | its queue | is emptied by |", "|---|---|---|---|---|"]
+    for each in NEIGHBOURS:
+        done = "replaced" if each.replaceable else "refused"
+        queue = _codes(each.queue) if each.queue or not each.replaceable else "none"
+        drain = each.drain.replace("|", "\\|") or "–"
+        lines.append(f"| {each.name} | {_codes(each.packages)} | {done} | {queue} | {drain} |")
+    return "\n".join(lines)
 
 
 def by_products_markdown() -> str:
