@@ -19,6 +19,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "sysmail"
 MAX_LINES = 400
 
 PURE = (
+    "sysmail.describe",
     "sysmail.desired",
     "sysmail.distro",
     "sysmail.errors",

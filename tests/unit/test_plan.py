@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sysmail.describe import describe
 from sysmail.desired import Desired, ManagedFile
 from sysmail.errors import RefusedError, SysmailError
 from sysmail.facts.model import Facts
@@ -22,7 +23,6 @@ from sysmail.plan import (
     Step,
     Submission,
     WriteFile,
-    describe,
     plan,
 )
 from sysmail.policy import Policy, parse

@@ -129,6 +129,8 @@ class Transaction:
         names, distro = step.names, self._distro()
         before = set(self.checkpoint.packages_before)
         self.checkpoint.packages_asked += list(names)
+        # Not known until it is over, also where an earlier step has installed something.
+        self.checkpoint.packages_brought = self.checkpoint.packages_lost = None
         self._remember_directory(ETC_POSTFIX)
         save(self._writer, self.checkpoint)
         self._say(f"installing {', '.join(names)}")

@@ -9,20 +9,20 @@ from typing import Callable, Optional
 from sysmail.apply import Checkpoint, Store, Transaction, revert
 from sysmail.apply.checkpoint import save
 from sysmail.apply.scratch import try_candidate
+from sysmail.commands.refusals import refuse_busy_port, refuse_takeover
 from sysmail.commands.situation import (
     Situation,
     file_states,
     look,
     probe_next_hop,
-    refuse_busy_port,
-    refuse_takeover,
 )
+from sysmail.describe import describe
 from sysmail.desired import Desired
 from sysmail.errors import HostError, StepError, SysmailError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Writer
 from sysmail.nexthop import is_temporary
-from sysmail.plan import InstallPackages, Retire, Step, WriteFile, describe, plan
+from sysmail.plan import InstallPackages, Retire, Step, WriteFile, plan
 from sysmail.prove import prove
 from sysmail.report import FAIL, Problem, Report, StepResult, Verdict
 from sysmail.want import want

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Optional
 
-from sysmail.commands.situation import look, refuse_takeover
+from sysmail.commands.refusals import refuse_takeover
+from sysmail.commands.situation import look
+from sysmail.describe import describe
 from sysmail.host.port import Reader
-from sysmail.plan import describe
 from sysmail.report import Report
 
 __all__ = ["run"]

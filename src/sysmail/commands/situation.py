@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
-from sysmail import nexthop, queue, takeover
+from sysmail import queue
 from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.commands.policy_source import load_password, load_policy
+from sysmail.commands.probe import port_owner, talk
 from sysmail.desired import Desired
-from sysmail.errors import HostError, NotPermittedError, RefusedError
+from sysmail.errors import HostError, NotPermittedError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import FileState, Reader
-from sysmail.neighbours import neighbour_of
 from sysmail.plan import DownloadPackages, Retire, Step, drain, plan
 from sysmail.policy import Policy, Secret, dump
 from sysmail.postfix.names import my_hostname
@@ -25,8 +25,6 @@ __all__ = [
     "file_states",
     "look",
     "probe_next_hop",
-    "refuse_busy_port",
-    "refuse_takeover",
     "require_root",
 ]
 
@@ -121,7 +119,7 @@ def _ask_mailu(
     decision = Decision("mailu", "", "", hop)
     asked = effective(policy, decision)
     sender = asked.sender or f"root@{my_hostname(asked, facts)}"
-    return _talk(reader, asked, facts, decision, sender, password), password
+    return talk(reader, asked, facts, decision, sender, password), password
 
 
 def _seen(
@@ -131,7 +129,7 @@ def _seen(
     in_force: Optional[Checkpoint],
     trouble: Optional[HostError],
 ) -> Seen:
-    found = _port_owner(reader, facts) if policy.mailu is not None else None
+    found = port_owner(reader, facts) if policy.mailu is not None else None
     owner = found[0] if found is not None else ""
     same = in_force is not None and in_force.policy.get("mailu") == dump(policy).get("mailu")
     said = trouble.message if trouble is not None else ""
@@ -145,21 +143,6 @@ def _seen(
         owner,
         owned=in_force.route.get("port") == str(OWN_PORT),
     )
-
-
-def _port_owner(reader: Reader, facts: Facts, port: int = 25) -> Optional[tuple[str, str]]:
-    """A program on a port that stays, and its address: not Postfix, nor ours, nor replaced."""
-    if facts.master_running:
-        return None
-    mine: set[int] = set()
-    for unit in facts.msmtpd.values():
-        mine |= reader.socket_inodes(unit.pid) if unit.pid else set()
-    for listener in facts.listeners_on(port):
-        goes = takeover.listens(facts) and takeover.is_loopback(listener)
-        if listener.inode not in mine and not goes:
-            owner = reader.socket_owner(listener.inode) or "another program"
-            return owner, listener.address
-    return None
 
 
 def _retire(
@@ -186,125 +169,17 @@ def file_states(reader: Reader, desired: Desired) -> dict[str, Optional[FileStat
     return {path: reader.state(path) for path in paths}
 
 
-def refuse_takeover(reader: Reader, situation: Situation, *, adopt: bool) -> None:
-    """RefusedError when the host is somebody's mail server, or mail waits in a neighbour's queue.
-
-    Promise 8, and mail that another program accepted is never thrown away.
-    """
-    facts = situation.facts
-    if situation.in_force is None:
-        _refuse_servers(situation, adopt=adopt)
-    for package, count in facts.neighbour_mail.items():
-        if count and package in situation.desired.replaced:
-            noun = "message waits" if count == 1 else "messages wait"
-            raise RefusedError(
-                "neighbour-mail-waits",
-                f"{count} {noun} in the queue of {package}, which would be replaced",
-                neighbour_of(package).drain + "; then run sysmail again",
-            )
-    if situation.waiting is None:
-        queue.listed(reader)  # raises, and says so
-    if situation.in_force is None and situation.waiting:
-        count = len(situation.waiting)
-        reason = queue.by_reason(list(situation.waiting))[0][0]
-        if not situation.desired.relay:
-            noun = "message waits" if count == 1 else "messages wait"
-            raise RefusedError(
-                "neighbour-mail-waits",
-                f"{count} {noun} in the queue of a Postfix that sysmail did not set up, and "
-                f"would have to leave before msmtp takes its place: {reason}",
-                "`postqueue -f` sends what can be sent, `postqueue -p` shows what stays, and "
-                "`postsuper -d ID` removes a message; then run sysmail again",
-            )
-
-
-def _refuse_servers(situation: Situation, *, adopt: bool) -> None:
-    facts = situation.facts
-    others = [name for name in takeover.other_mtas(facts) if not neighbour_of(name).replaceable]
-    if others:
-        raise RefusedError(
-            "other-mta",
-            f"another mail program is installed: {', '.join(others)}; sysmail does not know how "
-            "to replace it without losing what waits in its queue",
-            f"look at its queue, then remove {others[0]} yourself and run sysmail again",
-        )
-    found = takeover.findings(facts, ports=situation.desired.port == 25)
-    if found and not adopt:
-        raise RefusedError(
-            "mail-server",
-            "this host is a mail server already: " + "; ".join(found),
-            "leave it as it is, or give --adopt to replace it (everything is kept for rollback)",
-        )
-
-
-def refuse_busy_port(reader: Reader, situation: Situation) -> None:
-    """RefusedError when another program holds the port that is needed, naming it."""
-    port = situation.desired.port
-    found = _port_owner(reader, situation.facts, port)
-    if found is not None:
-        raise RefusedError(
-            "port-25-taken" if port == 25 else "port-taken",
-            f"{found[0]} listens on {found[1]} port {port}",
-            "stop that program, or leave the mail of this host to it",
-        )
-
-
 def probe_next_hop(reader: Reader, situation: Situation) -> Optional[HostError]:
     """Talk to the next hop the whole way; None when it answers, or when there is none."""
     if situation.probed:
         return situation.trouble
     if situation.decision.hop is None or situation.decision.next_hop == "hold":
         return None
-    return _talk(
+    return talk(
         reader,
         situation.policy,
         situation.facts,
         situation.decision,
         situation.sender,
         situation.password,
-    )
-
-
-def _talk(
-    reader: Reader,
-    policy: Policy,
-    facts: Facts,
-    decision: Decision,
-    sender: str,
-    password: Optional[Secret],
-) -> Optional[HostError]:
-    hop = decision.hop
-    if hop is None:
-        return None
-    ours = decision.route == "relay" or _port_owner(reader, facts) is None
-    if hop.port == 25 and ours and _is_this_host(reader, facts, hop.host):
-        return HostError(
-            "next-hop-is-self",
-            f"the next hop {hop.host} port 25 is this relay itself",
-            "name another server as host in the policy",
-        )
-    ca_file = facts.distro.ca_file if facts.distro is not None else ""
-    state = reader.state(reader.link(hop.ca_file) or hop.ca_file) if hop.ca_file else None
-    if decision.route == "mailu" and state is not None and not state.mode & 0o004:
-        return HostError(
-            "ca-file-not-readable",
-            f"{hop.ca_file} can be read by root alone, and msmtpd runs as a user of its own",
-            f"chmod 644 {hop.ca_file}: certificates are no secret",
-        )
-    try:
-        nexthop.check_next_hop(reader, policy, hop, sender, password, ca_file)
-    except HostError as error:
-        return error
-    return None
-
-
-def _is_this_host(reader: Reader, facts: Facts, host: str) -> bool:
-    """Whether a name or an address is one of this host's own."""
-    if host.startswith("127.") or host in ("localhost", "::1", *facts.addresses):
-        return True
-    said = reader.ask(["getent", "ahosts", host], timeout=10).out
-    found = {line.split()[0] for line in said.splitlines() if line.strip()}
-    return bool(found) and all(
-        address.startswith("127.") or address == "::1" or address in facts.addresses
-        for address in found
     )

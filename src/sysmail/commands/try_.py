@@ -17,12 +17,13 @@ from sysmail.apply import Checkpoint, Store, Transaction, revert
 from sysmail.commands.apply import GO_ON
 from sysmail.commands.send import send
 from sysmail.commands.situation import file_states
+from sysmail.describe import describe
 from sysmail.desired import Desired
 from sysmail.entrances import Entrance, entrances, message_id
 from sysmail.errors import RefusedError, StepError, SysmailError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Catcher, Caught, Writer
-from sysmail.plan import InstallPackages, Service, describe, plan
+from sysmail.plan import InstallPackages, Service, plan
 from sysmail.policy import parse
 from sysmail.postfix import catch_for_try
 from sysmail.report import Problem, Report, RouteSummary, StepResult

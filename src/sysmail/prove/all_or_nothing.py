@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sysmail.apply.checkpoint import Store
-from sysmail.plan import describe
+from sysmail.describe import describe
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
 

@@ -1,0 +1,75 @@
+"""Talking to the next hop as the relay or msmtpd will, and who owns the port that they need."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from sysmail import nexthop, takeover
+from sysmail.errors import HostError
+from sysmail.facts import Facts
+from sysmail.host.port import Reader
+from sysmail.policy import Policy, Secret
+from sysmail.route import Decision
+
+__all__ = ["port_owner", "talk"]
+
+
+def port_owner(reader: Reader, facts: Facts, port: int = 25) -> Optional[tuple[str, str]]:
+    """A program on a port that stays, and its address: not Postfix, nor ours, nor replaced."""
+    if facts.master_running:
+        return None
+    mine: set[int] = set()
+    for unit in facts.msmtpd.values():
+        mine |= reader.socket_inodes(unit.pid) if unit.pid else set()
+    for listener in facts.listeners_on(port):
+        goes = takeover.listens(facts) and takeover.is_loopback(listener)
+        if listener.inode not in mine and not goes:
+            owner = reader.socket_owner(listener.inode) or "another program"
+            return owner, listener.address
+    return None
+
+
+def talk(
+    reader: Reader,
+    policy: Policy,
+    facts: Facts,
+    decision: Decision,
+    sender: str,
+    password: Optional[Secret],
+) -> Optional[HostError]:
+    """What talking to a server the whole way ran into; None when it answers."""
+    hop = decision.hop
+    if hop is None:
+        return None
+    ours = decision.route == "relay" or port_owner(reader, facts) is None
+    if hop.port == 25 and ours and _is_this_host(reader, facts, hop.host):
+        return HostError(
+            "next-hop-is-self",
+            f"the next hop {hop.host} port 25 is this relay itself",
+            "name another server as host in the policy",
+        )
+    ca_file = facts.distro.ca_file if facts.distro is not None else ""
+    state = reader.state(reader.link(hop.ca_file) or hop.ca_file) if hop.ca_file else None
+    if decision.route == "mailu" and state is not None and not state.mode & 0o004:
+        return HostError(
+            "ca-file-not-readable",
+            f"{hop.ca_file} can be read by root alone, and msmtpd runs as a user of its own",
+            f"chmod 644 {hop.ca_file}: certificates are no secret",
+        )
+    try:
+        nexthop.check_next_hop(reader, policy, hop, sender, password, ca_file)
+    except HostError as error:
+        return error
+    return None
+
+
+def _is_this_host(reader: Reader, facts: Facts, host: str) -> bool:
+    """Whether a name or an address is one of this host's own."""
+    if host.startswith("127.") or host in ("localhost", "::1", *facts.addresses):
+        return True
+    said = reader.ask(["getent", "ahosts", host], timeout=10).out
+    found = {line.split()[0] for line in said.splitlines() if line.strip()}
+    return bool(found) and all(
+        address.startswith("127.") or address == "::1" or address in facts.addresses
+        for address in found
+    )

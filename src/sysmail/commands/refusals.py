@@ -1,0 +1,75 @@
+"""What must not be done to this host, each with its reason; nothing was touched."""
+
+from __future__ import annotations
+
+from sysmail import queue, takeover
+from sysmail.commands.probe import port_owner
+from sysmail.commands.situation import Situation
+from sysmail.errors import RefusedError
+from sysmail.host.port import Reader
+from sysmail.neighbours import neighbour_of
+
+__all__ = ["refuse_busy_port", "refuse_takeover"]
+
+
+def refuse_takeover(reader: Reader, situation: Situation, *, adopt: bool) -> None:
+    """RefusedError when the host is somebody's mail server, or mail waits in a neighbour's queue.
+
+    Promise 8, and mail that another program accepted is never thrown away.
+    """
+    facts = situation.facts
+    if situation.in_force is None:
+        _refuse_servers(situation, adopt=adopt)
+    for package, count in facts.neighbour_mail.items():
+        if count and package in situation.desired.replaced:
+            noun = "message waits" if count == 1 else "messages wait"
+            raise RefusedError(
+                "neighbour-mail-waits",
+                f"{count} {noun} in the queue of {package}, which would be replaced",
+                neighbour_of(package).drain + "; then run sysmail again",
+            )
+    if situation.waiting is None:
+        queue.listed(reader)  # raises, and says so
+    if situation.in_force is None and situation.waiting:
+        count = len(situation.waiting)
+        reason = queue.by_reason(list(situation.waiting))[0][0]
+        if not situation.desired.relay:
+            noun = "message waits" if count == 1 else "messages wait"
+            raise RefusedError(
+                "neighbour-mail-waits",
+                f"{count} {noun} in the queue of a Postfix that sysmail did not set up, and "
+                f"would have to leave before msmtp takes its place: {reason}",
+                "`postqueue -f` sends what can be sent, `postqueue -p` shows what stays, and "
+                "`postsuper -d ID` removes a message; then run sysmail again",
+            )
+
+
+def _refuse_servers(situation: Situation, *, adopt: bool) -> None:
+    facts = situation.facts
+    others = [name for name in takeover.other_mtas(facts) if not neighbour_of(name).replaceable]
+    if others:
+        raise RefusedError(
+            "other-mta",
+            f"another mail program is installed: {', '.join(others)}; sysmail does not know how "
+            "to replace it without losing what waits in its queue",
+            f"look at its queue, then remove {others[0]} yourself and run sysmail again",
+        )
+    found = takeover.findings(facts, ports=situation.desired.port == 25)
+    if found and not adopt:
+        raise RefusedError(
+            "mail-server",
+            "this host is a mail server already: " + "; ".join(found),
+            "leave it as it is, or give --adopt to replace it (everything is kept for rollback)",
+        )
+
+
+def refuse_busy_port(reader: Reader, situation: Situation) -> None:
+    """RefusedError when another program holds the port that is needed, naming it."""
+    port = situation.desired.port
+    found = port_owner(reader, situation.facts, port)
+    if found is not None:
+        raise RefusedError(
+            "port-25-taken" if port == 25 else "port-taken",
+            f"{found[0]} listens on {found[1]} port {port}",
+            "stop that program, or leave the mail of this host to it",
+        )

@@ -1,0 +1,96 @@
+"""The steps of a plan in words, with diffs that never show a secret. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Union
+
+from sysmail.plan import (
+    DownloadPackages,
+    InstallPackages,
+    RemoveFile,
+    Requeue,
+    Retire,
+    Service,
+    Step,
+    Submission,
+    WriteFile,
+)
+from sysmail.report import StepResult
+
+__all__ = ["describe"]
+
+_BACK = " (the distribution does not let both live: the way back installs it again)"
+
+_SERVICE_SUMMARY = {
+    "enable": "start Postfix at boot",
+    "restart": "start Postfix with this configuration",
+    "reload": "let Postfix read this configuration",
+}
+
+
+def describe(step: Step) -> StepResult:
+    """A step as part of a report, with a diff that never shows a secret."""
+    if isinstance(step, (DownloadPackages, InstallPackages)):
+        return _describe_packages(step)
+    if isinstance(step, WriteFile):
+        verb = "write" if step.before is None else "change"
+        return StepResult(f"file {step.file.path}", f"{verb} {step.file.path}", diff=_diff(step))
+    if isinstance(step, RemoveFile):
+        return StepResult(f"file {step.path}", f"remove {step.path}")
+    if isinstance(step, Service):
+        return StepResult(f"service {step.action}", _SERVICE_SUMMARY[step.action])
+    if isinstance(step, (Submission, Retire, Requeue)):
+        return _describe_mail(step)
+    return StepResult("policy", "record the policy that is in force")
+
+
+def _describe_packages(step: Union[DownloadPackages, InstallPackages]) -> StepResult:
+    if isinstance(step, DownloadPackages):
+        both = ", ".join((*step.names, *step.replaced))
+        return StepResult("packages download", f"download {both}, so that both ways are open")
+    place = f" in place of {', '.join(step.replaced)}" if step.replaced else ""
+    note = _BACK if "postfix" in step.replaced else ""
+    return StepResult("packages", f"install {', '.join(step.names)}{place}{note}")
+
+
+def _describe_mail(step: Union[Submission, Retire, Requeue]) -> StepResult:
+    if isinstance(step, Submission):
+        verb = {"start": "let msmtpd take", "stop": "let msmtpd no longer take"}[step.action]
+        return StepResult(
+            f"submission {step.action}",
+            f"{verb} mail on {' and '.join(step.listen)} port {step.port}",
+        )
+    if isinstance(step, Retire):
+        mail = f"the {step.waiting} messages of the queue" if step.waiting else "what waits"
+        return StepResult("queue retire", f"let {mail} leave through Mailu, then stop Postfix")
+    return StepResult("queue requeue", "let waiting mail try the new way")
+
+
+def _discreet(text: str) -> list[str]:
+    """The lines of somebody's own file, without a password that stands in one of them."""
+    return [
+        re.sub(r"((?:static|inline):).*", r"\1 (not shown)", line)
+        if "password" in line.lower()
+        else line
+        for line in text.splitlines()
+    ]
+
+
+def _diff(step: WriteFile) -> str:
+    file, before = step.file, step.before
+    if file.secret:
+        return "(secret, not shown)\n"
+    old = _discreet(before.data.decode("utf-8", "replace")) if before is not None else []
+    new = file.data.decode("utf-8", "replace").splitlines()
+    import difflib  # only where something changes
+
+    lines = list(difflib.unified_diff(old, new, file.path, file.path, lineterm="", n=2))
+    if not lines and before is not None:
+        lines = [
+            (
+                f"mode {before.mode:04o} owner {before.uid}:{before.gid}"
+                f" -> mode {file.mode:04o} owner {file.uid}:{file.gid}"
+            )
+        ]
+    return "".join(line + "\n" for line in lines)
