@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Union
 
+from sysmail.msmtp import MSMTPRC
 from sysmail.plan import (
     DownloadPackages,
     InstallPackages,
@@ -67,6 +68,14 @@ def _describe_mail(step: Union[Submission, Retire, Requeue]) -> StepResult:
     return StepResult("queue requeue", "let waiting mail try the new way")
 
 
+def _former(path: str, data: bytes) -> list[str]:
+    """What was there before, as far as it may be shown."""
+    if path == MSMTPRC and not data.startswith(b"# Written by sysmail"):
+        # A password stands there in the clear, under more than one keyword (msmtp(1)).
+        return ["(the former content is not shown, it may hold a password; it is kept)"]
+    return _discreet(data.decode("utf-8", "replace"))
+
+
 def _discreet(text: str) -> list[str]:
     """The lines of somebody's own file, without a password that stands in one of them."""
     return [
@@ -81,7 +90,7 @@ def _diff(step: WriteFile) -> str:
     file, before = step.file, step.before
     if file.secret:
         return "(secret, not shown)\n"
-    old = _discreet(before.data.decode("utf-8", "replace")) if before is not None else []
+    old = _former(file.path, before.data) if before is not None else []
     new = file.data.decode("utf-8", "replace").splitlines()
     import difflib  # only where something changes
 

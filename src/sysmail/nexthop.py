@@ -25,12 +25,13 @@ TEMPORARY = frozenset({"name-not-resolved", "port-closed", "connection-lost", "n
 
 @dataclass(frozen=True)
 class Reached:
-    """A next hop that answered the whole way."""
+    """A next hop that answered the whole way; ``put_off`` is its 4xx to a message, if any."""
 
     peer: str
     greeting: str
     tls: str
     logged_in: bool
+    put_off: str = ""
 
 
 def check_next_hop(
@@ -51,8 +52,10 @@ def check_next_hop(
         _check_size(session, extensions, policy)
         if hop.username:
             _login(session, hop, password, extensions)
-        _check_envelope(session, sender, policy.admin or sender)
-        return Reached(session.peer, session.greeting.text, session.tls, bool(hop.username))
+        put_off = _check_envelope(session, sender, policy.admin or sender)
+        return Reached(
+            session.peer, session.greeting.text, session.tls, bool(hop.username), put_off
+        )
     finally:
         session.close()
 
@@ -120,8 +123,11 @@ def _discreet(text: str) -> str:
     return re.sub(r"[A-Za-z0-9+/=]{16,}", "***", text)
 
 
-def _check_envelope(session: SmtpSession, sender: str, recipient: str) -> None:
-    """MAIL FROM and RCPT TO, without a message: many answer for the sender at the recipient."""
+def _check_envelope(session: SmtpSession, sender: str, recipient: str) -> str:
+    """MAIL FROM and RCPT TO, without a message: many answer for the sender at the recipient.
+
+    Returns what it says when it puts the message off (4xx), which is no failure.
+    """
     reply = session.command(f"MAIL FROM:<{sender}>")
     if reply.code == 250:
         reply = session.command(f"RCPT TO:<{recipient}>")
@@ -130,30 +136,30 @@ def _check_envelope(session: SmtpSession, sender: str, recipient: str) -> None:
     words = re.sub(r"<[^>]*>", "", reply.text).lower()
     if reply.code < 500:
         session.command("RSET")
-    elif "sender" in words or "not owned" in words:
+        return said if reply.code >= 400 else ""
+    if "sender" in words or "not owned" in words:
         raise HostError(
             "sender-not-owned",
             f"{session.peer} refused the sender {sender}: {said}",
             "set sender in the policy to an address that the login owns",
         )
-    elif "relay access" in words or "relaying" in words or "relay not" in words:
+    if "relay access" in words or "relaying" in words or "relay not" in words:
         raise HostError(
             "no-relaying",
             f"{session.peer} does not relay for this host: {said}",
             "set username and password_file in the policy, or allow this host on that server",
         )
-    elif re.match(r"5\.1\.\d", words):
+    if re.match(r"5\.1\.\d", words):
         raise HostError(
             "admin-refused",
             f"{session.peer} takes no mail for {recipient}: {said}",
             "set admin in the policy to an address that receives mail: notices go there",
         )
-    else:
-        raise HostError(
-            "next-hop-refuses",
-            f"{session.peer} refused mail of {sender} for {recipient}: {said}",
-            "look at the log of that server",
-        )
+    raise HostError(
+        "next-hop-refuses",
+        f"{session.peer} refused mail of {sender} for {recipient}: {said}",
+        "look at the log of that server",
+    )
 
 
 def is_temporary(error: SysmailError) -> bool:

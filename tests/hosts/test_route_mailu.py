@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
 
 import pytest
@@ -61,6 +62,26 @@ def test_cron_itself(lab: Lab, fresh_host: FreshHost) -> None:
     )
 
 
+_EARS = """
+import socketserver
+class Ears(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(b"220 ears ESMTP\\r\\n")
+        for line in self.rfile:
+            with open("/tmp/heard", "ab") as kept:
+                kept.write(line)
+            word = line[:4].upper()
+            self.wfile.write({b"EHLO": b"250-ears\\r\\n250 AUTH PLAIN LOGIN\\r\\n",
+                              b"AUTH": b"235 ok\\r\\n"}.get(word, b"250 ok\\r\\n"))
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(("127.0.0.1", 2526), Ears).serve_forever()
+"""
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 @BASES
 def test_nobody_but_root_gets_the_password(lab: Lab, fresh_host: FreshHost, base: str) -> None:
     """Not from a file, a process, msmtp's debug output, or by pointing msmtp elsewhere."""
@@ -69,30 +90,46 @@ def test_nobody_but_root_gets_the_password(lab: Lab, fresh_host: FreshHost, base
     ran = apply(host)
     secret = lab.mailu.password
     assert secret not in ran.out
-    places = "/etc /run /tmp /var /home /proc/[0-9]*/environ /proc/[0-9]*/cmdline"
+    # As it is, and as AUTH PLAIN and LOGIN send it.
+    user = lab.mailu.username
+    forms = [secret, *(_base64(text) for text in (secret, f"\0{user}\0{secret}"))]
     said = host.run(
-        f"grep -rls -m1 --exclude-dir=task {secret} {places} || true", user="alice"
-    ).stdout.splitlines()
-    # The search itself has the password in its arguments.
-    assert [path for path in said if not path.startswith("/proc/")] == []
+        f"grep -rls -m1 {secret} /etc /run /tmp /var /home || true", user="alice"
+    ).stdout
+    assert said == ""
+    # A server of alice's own, which offers every login and keeps what it is told.
+    host.run(["sh", "-c", "cat > /tmp/ears.py"], input=_EARS, user="alice")
+    ears = host.start(["python3", "/tmp/ears.py"], user="alice")
+    host.run(
+        "for i in $(seq 50); do ss -Hltn | grep -q ':2526 ' && exit 0; sleep 0.1; done; exit 1"
+    )
+    daemon = "CREDENTIALS_DIRECTORY=/etc/sysmail-msmtpd msmtp -d -C /etc/sysmail-msmtpd/msmtprc"
+    credential = "CREDENTIALS_DIRECTORY=$(echo /run/credentials/sysmail-msmtpd*127*)"
     for words in (
+        "msmtp --host=127.0.0.1 --port=2526 --from=alice@example.com x@example.net",
         "msmtp -d x@example.net",
-        "msmtp -d --host=127.0.0.1 --port=9 x@example.net",
-        "msmtp -d -C /etc/sysmail-msmtpd/msmtprc x@example.net",
-        "CREDENTIALS_DIRECTORY=/etc/sysmail-msmtpd msmtp -d -C /etc/sysmail-msmtpd/msmtprc "
-        "--host=127.0.0.1 x@example.net",
-        "CREDENTIALS_DIRECTORY=$(echo /run/credentials/sysmail-msmtpd*) "
-        "msmtp -P -C /etc/sysmail-msmtpd/msmtprc x@example.net",
+        "msmtp -d --host=127.0.0.1 --port=2526 --auth=plain --user=x x@example.net",
+        "msmtp -d --proxy-host=127.0.0.1 --proxy-port=2526 x@example.net",
+        f"{daemon} x@example.net",
+        f"{daemon} --proxy-host=127.0.0.1 --proxy-port=2526 x@example.net",
+        f"{daemon} --tls=off --port=2526 x@example.net",
+        f"{credential} msmtp -P -C /etc/sysmail-msmtpd/msmtprc x@example.net",
         "cat /etc/sysmail-msmtpd/password /run/credentials/*/* /etc/sysmail/password",
+        "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline",
     ):
         done = host.run(words + "; true", input="Subject: t\n\n", user="alice", check=False)
-        assert secret not in done.stdout + done.stderr, words
+        for form in forms:
+            assert form not in (done.stdout + done.stderr).replace(words, ""), words
+    ears.terminate()
+    heard = host.run("cat /tmp/heard 2>/dev/null; true", check=False).stdout
+    assert "EHLO" in heard, "it would have heard a login"
+    assert not any(form in heard for form in forms)
     # As root, who may: what is in processes and in the log of everything that happened.
     told = host.run(
         "sleep 1; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; "
         "journalctl --no-pager -a"
     ).stdout
-    assert secret not in told
+    assert not any(form in told for form in forms)
     holders = host.run(
         "cd / && find etc run var -xdev -type f -printf '%m %u %p\\n' | sort"
     ).stdout.splitlines()
@@ -157,7 +194,7 @@ def test_a_boot_changes_nothing(lab: Lab, fresh_host: FreshHost, base: str) -> N
     host.kill()
     host.boot()
     assert host.run("pgrep -x master || true").stdout == ""
-    host.run("for i in $(seq 50); do ss -Hltn | grep -q '127.0.0.1:25 ' && exit 0; sleep 0.1; "
+    host.run("for i in $(seq 50); do ss -Hltn | grep -qF '[::1]:25 ' && exit 0; sleep 0.1; "
              "done; exit 1")  # fmt: skip
     ran = sysmail(host, "prove", "--to", "x@example.net")
     assert ran.status == 0, ran.failed()
@@ -204,7 +241,6 @@ def test_remove_puts_the_host_back(lab: Lab, fresh_host: FreshHost, base: str) -
     mailu_policy(lab, host)
     before = snapshot(host)
     apply(host)
-    # A new password takes effect, and the old one is gone from every place but the checkpoint.
     assert sysmail(host, "remove").status == 0
     assert differences(before, snapshot(host)) == []
 

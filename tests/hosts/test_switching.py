@@ -9,6 +9,7 @@ import pytest
 from onhost import apply, mailu_policy, policy, queue, sendmail, sysmail
 
 from lab import FreshHost, Host, Lab
+from lab.machine import wait_until
 
 BASES = pytest.mark.parametrize("base", ["debian", "arch"])
 
@@ -31,6 +32,11 @@ def _relay_to_smarthost(lab: Lab, host: Host) -> None:
         'ca_file = "/etc/sysmail/ca.pem"\n',
     )
     apply(host)
+
+
+def _reasons(host: Host) -> str:
+    rows = sysmail(host, "status").report["queue"]["reasons"]
+    return " ".join(row["reason"] for row in rows)
 
 
 def _submit(host: Host, count: int, first: int = 0) -> set[str]:
@@ -80,6 +86,9 @@ def test_a_queue_that_cannot_leave(lab: Lab, fresh_host: FreshHost, base: str) -
     try:
         taken = _submit(host, 5)
         mailu_policy(lab, host)
+        chosen = sysmail(host, "apply")
+        assert chosen.report["route"]["name"] == "relay", "auto leaves no queue for such a Mailu"
+        mailu_policy(lab, host, 'route = "mailu"')
         ran = sysmail(host, "apply")
         assert (ran.status, ran.codes) == (1, ["queue-not-drained"]), ran.report["errors"]
         message = ran.report["errors"][0]["message"]
@@ -87,11 +96,10 @@ def test_a_queue_that_cannot_leave(lab: Lab, fresh_host: FreshHost, base: str) -
         assert "too many" in message
         assert "as it was before" in message
         mailu_policy(lab, host, 'route = "relay"')
-        assert sysmail(host, "apply").report["changed"] is False
+        assert sysmail(host, "apply").status == 0
         assert sysmail(host, "prove").failed() == {}
         more = _submit(host, 1, 5)
-        status = sysmail(host, "status").report
-        assert any("too many" in row["reason"] for row in status["queue"]["reasons"])
+        wait_until("the reason is shown", lambda: "too many" in _reasons(host), 30, 0.3)
     finally:
         lab.mailu.rate_limit(messages=None)
     host.run("postqueue -f")
@@ -156,7 +164,8 @@ def test_switching_next_hops(lab: Lab, fresh_host: FreshHost) -> None:
         taken = _submit(host, 20)
         mailu_policy(lab, host, 'route = "relay"')
         apply(host)
-        lab.mailu.wait_for(lambda _m: True, count=20)
+        # What was being tried at the former hop is put aside for a minute (qmgr(8), measured).
+        lab.mailu.wait_for(lambda _m: True, count=20, timeout=150)
     finally:
         lab.join(lab.smarthost)
     assert sorted(lab.mailu.ids("X-Id")) == sorted(taken)

@@ -114,9 +114,12 @@ def test_all_arrive(lab: Lab, fresh_host: FreshHost, base: str, count: int) -> N
         name = str(message.message["X-Id"]) if twice else ""
         if name in twice:
             moments.setdefault(name, []).append(message.time)
-    for name, times in moments.items():
-        assert min(times) <= killed + 1, f"{name} came twice, and not because of the kill"
-        assert len(times) == 2, name
+    later = [name for name, times in moments.items() if min(times) > killed + 1]
+    # A kill between cleanup(8) and pickup(8) leaves a message of sendmail twice in the queue: at
+    # most one for each of the two kills while mail came in.
+    assert len(later) <= 2, f"{later} came twice, and not because of a kill"
+    assert all(name.startswith(("a-sendmail-", "b-sendmail-")) for name in later), later
+    assert all(len(times) == 2 for times in moments.values())
     assert sysmail(host, "prove").status == 0
 
 

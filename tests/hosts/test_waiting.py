@@ -53,7 +53,7 @@ def test_mailu_does_not_take_it_now(
     try:
         sendmail(host, "Subject: hindered\n\n", "root")
         wait_until("the reason is shown", lambda: reason in _reasons(host), 40, 0.5)
-        assert sysmail(host, "status").status == 1
+        wait_until("status is red", lambda: sysmail(host, "status").status == 1, 20, 0.3)
         assert len(queue(host)) == 1
         assert lab.mailu.received() == []
     finally:

@@ -40,7 +40,8 @@ class Checkpoint:
     since. ``packages_automatic`` only came with others when ``packages_replaced``
     went, and ``units_before`` are what units those had. ``submission`` are the
     addresses on which sysmail's msmtpd ran before. ``mailu_down_since`` is when an
-    apply first found the Mailu in use to be down, 0 while it answers. Notices
+    apply first found the Mailu in use to be down, ``mailu_down_seen`` when one last did;
+    0 while it answers. Notices
     that were lost before ``losses_since``
     (seconds since the epoch) are known to a person and no longer turn a proof red.
     """
@@ -55,6 +56,7 @@ class Checkpoint:
     service: dict[str, bool] = field(default_factory=dict)
     submission: list[str] = field(default_factory=list)
     mailu_down_since: float = 0.0
+    mailu_down_seen: float = 0.0
     files: list[dict[str, Any]] = field(default_factory=list)
     directories: list[str] = field(default_factory=list)
     packages_before: list[str] = field(default_factory=list)

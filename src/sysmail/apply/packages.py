@@ -64,13 +64,14 @@ def fetch(
     say: Callable[[str], None],
 ) -> None:
     """Download both sides before one replaces the other, so that the way back needs no network."""
-    say(f"downloading {', '.join(names)}, and {', '.join(replaced)} for the way back")
+    also = f", and {', '.join(replaced)} for the way back" if replaced else ""
+    say(f"downloading {', '.join(names)}{also}")
     done = _call(writer, distro, [*distro.fetch, *names], say)
     if done.status != 0:
         say("renewing the package lists")
         _call(writer, distro, distro.refresh, say)
         done = _call(writer, distro, [*distro.fetch, *names], say)
-    if done.status == 0:
+    if done.status == 0 and replaced:
         done = _call(writer, distro, [*distro.fetch, *replaced], say)
     if done.status != 0:
         raise _failure(
@@ -99,6 +100,10 @@ def bring_back(
     absent += _half(writer, distro, before)
     if absent:
         done = _call(writer, distro, [*distro.replace, *absent], say)
+        if done.status != 0:
+            say("renewing the package lists")
+            _call(writer, distro, distro.refresh, say)
+            done = _call(writer, distro, [*distro.replace, *absent], say)
         if done.status != 0 and distro.repair:
             _call(writer, distro, distro.repair, say)
             # Unpacked without what it depends on, it can only go: a minus says so (apt-get(8)).

@@ -1,8 +1,9 @@
 """Lets a queue leave, and stops Postfix once nothing is in it.
 
-Programs go on sending while it drains: over SMTP until the moment Postfix
-stops, and ``sendmail``, which takes mail also when Postfix does not run, is
-closed first. So nothing can be left behind that was accepted.
+Programs go on sending while the backlog drains. Then both entrances are
+closed, ``sendmail`` too, which takes mail also when Postfix does not run;
+what came in between drains, and only then Postfix stops for good. So
+nothing is left behind that was accepted, however much is being sent.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from sysmail.errors import StepError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 
-__all__ = ["CLOSED", "close_sendmail", "drain_and_stop", "end_postdrops", "open_sendmail"]
+__all__ = ["CLOSED", "close_sendmail", "drain", "end_postdrops", "open_sendmail", "stop_for_good"]
 
 MAIN_CF = "/etc/postfix/main.cf"
 CLOSED = (
     b"\n# sysmail: Postfix is about to go; sendmail takes no more mail.\n"
     b"authorized_submit_users = !static:all\n"
+    b"master_service_disable = inet\n"
 )
-"""postconf(5): who may use sendmail(1). It is refused with an exit code, never swallowed."""
+"""postconf(5): nobody may use sendmail(1), which says so with an exit code, and no port is open."""
 
 
 def close_sendmail(writer: Writer) -> None:
@@ -61,35 +63,34 @@ FLUSH_SECONDS = 3.0
 PAUSE = 0.1
 
 
-def drain_and_stop(writer: Writer, facts: Facts, say: Callable[[str], None]) -> None:
-    """StepError with how many messages wait and for what, when they cannot leave."""
-    while True:
-        _drain(writer, say)
-        service.act(writer, facts, "stop")
-        if not queue.listed(writer):
-            break
-        service.act(writer, facts, "start")  # it came between the last look and the stop
-    service.retire(writer, facts)
-
-
-def _drain(writer: Writer, say: Callable[[str], None]) -> None:
-    messages = queue.listed(writer)
-    if not messages:
-        return
-    least, since = len(messages), writer.now()
-    flushed = 0.0
-    while messages:
+def drain(writer: Writer, say: Callable[[str], None]) -> None:
+    """Wait until what waits now has left. StepError that says for what it waits, when it cannot."""
+    here = {message.queue_id for message in queue.listed(writer)}
+    since, flushed = writer.now(), 0.0
+    while here:
         if writer.now() - flushed >= FLUSH_SECONDS:
             # Also what was still on its way to the former next hop at the last flush.
             writer.run(["postqueue", "-f"])
             flushed = writer.now()
-        if len(messages) < least:
-            least, since = len(messages), writer.now()
-            say(f"{least} messages are left in the queue")
-        if writer.now() - since > STALLED_SECONDS:
-            raise _stalled(messages)
-        writer.sleep(PAUSE)
         messages = queue.listed(writer)
+        left = here & {message.queue_id for message in messages}
+        if len(left) < len(here):
+            here, since = left, writer.now()
+            say(f"{len(left)} messages are left in the queue")
+        if here and writer.now() - since > STALLED_SECONDS:
+            raise _stalled([message for message in messages if message.queue_id in here])
+        writer.sleep(PAUSE)
+
+
+def stop_for_good(writer: Writer, facts: Facts, say: Callable[[str], None]) -> None:
+    """Stop a Postfix whose entrances are closed, once nothing is in its queue."""
+    service.act(writer, facts, "stop")
+    if queue.listed(writer):
+        service.act(writer, facts, "start")
+        while queue.listed(writer):
+            drain(writer, say)  # what was in maildrop is another file now; there may be a notice
+        service.act(writer, facts, "stop")
+    service.retire(writer, facts)
 
 
 def _stalled(messages: list[queue.Message]) -> StepError:

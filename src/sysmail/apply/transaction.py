@@ -197,11 +197,12 @@ class Transaction:
             submission.stop(self._writer, step.listen)
 
     def _retire(self) -> None:
+        retire.drain(self._writer, self._say)
         main_cf = self._writer.state(MAIN_CF)
         if main_cf is not None and main_cf.kind == "file":
             remember(self._writer, self.checkpoint, MAIN_CF, main_cf.data + retire.CLOSED)
             retire.close_sendmail(self._writer)
-        retire.drain_and_stop(self._writer, self._facts, self._say)
+        retire.stop_for_good(self._writer, self._facts, self._say)
 
     def _serve(self, step: Service) -> None:
         self._read_units()

@@ -101,6 +101,10 @@ def undo(
     """
     check_undo(writer, [checkpoint], force=force)
     facts = collect(writer)
+    going_back = checkpoint.state == "done" and _lost(checkpoint, facts)
+    if going_back and facts.distro is not None:
+        # Before anything stops: without them there would be no mail program at all.
+        packages.fetch(writer, facts.distro, going_back, [], say)
     if checkpoint.packages_removing is None:
         checkpoint.packages_lost = _lost(checkpoint, facts)
         checkpoint.packages_removing = _brought(checkpoint, facts)

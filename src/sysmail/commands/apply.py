@@ -66,7 +66,7 @@ def run(
     try:
         done = _carry_out(transaction, writer, situation, say)
         verdicts = prove(writer, _look_again(writer, situation, transaction.checkpoint), trouble)
-        _require_proof(verdicts, done)
+        _require_proof(situation, verdicts, done, trouble)
         transaction.commit()
     except BaseException as error:
         say("going back to how the host was")
@@ -101,9 +101,11 @@ def _note_outage(writer: Writer, situation: Situation, trouble: Optional[HostErr
     before = situation.in_force
     if before is None or before.route.get("name") != "mailu" or not situation.probed:
         return
-    if (trouble is None) == (before.mailu_down_since == 0.0):
+    if trouble is None and before.mailu_down_since == 0.0:
         return
-    before.mailu_down_since = 0.0 if trouble is None else writer.now()
+    now = writer.now()
+    before.mailu_down_since = now - situation.down_for if trouble is not None else 0.0
+    before.mailu_down_seen = now if trouble is not None else 0.0
     save(writer, before)
 
 
@@ -123,6 +125,7 @@ def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool)
     admin = situation.policy.admin
     if before is not None and situation.decision.route == before.route.get("name"):
         checkpoint.mailu_down_since = before.mailu_down_since
+        checkpoint.mailu_down_seen = before.mailu_down_seen
     # A new admin starts afresh; any other change leaves a lost notice visible.
     if before is not None and before.policy.get("admin", "") == admin and not acknowledge:
         checkpoint.losses_since = before.losses_since
@@ -184,9 +187,17 @@ def _look_again(writer: Writer, situation: Situation, in_force: Checkpoint) -> S
     )
 
 
-def _require_proof(verdicts: list[Verdict], done: list[Step]) -> None:
+def _require_proof(
+    situation: Situation,
+    verdicts: list[Verdict],
+    done: list[Step],
+    trouble: Optional[HostError],
+) -> None:
     """StepError, hence the way back, when what was changed just now does not hold."""
-    broken = [v for v in verdicts if v.status == FAIL and v.check in _STRUCTURAL]
+    structural = _STRUCTURAL
+    if trouble is None and not situation.desired.relay:
+        structural |= {"verified-next-hop"}  # Mailu answers, and msmtp cannot use it
+    broken = [v for v in verdicts if v.status == FAIL and v.check in structural]
     if broken and done:
         first = broken[0]
         raise StepError("not-proven", f"{first.check}: {first.evidence}", first.remedy)

@@ -99,15 +99,19 @@ def _prove_submissions(writer: Writer, situation: Situation, ways: list[Entrance
             found.append(_refused(entrance, error))
             continue
         to = situation.policy.admin if entrance.recipient == "root" else entrance.recipient
-        found.append(_submitted(writer, entrance, to, started))
+        hop = situation.decision.hop
+        host = hop.host if hop is not None else ""
+        found.append(_submitted(writer, entrance, to, started, host))
     return found
 
 
-def _submitted(writer: Writer, entrance: Entrance, recipient: str, started: float) -> Verdict:
+def _submitted(
+    writer: Writer, entrance: Entrance, recipient: str, started: float, host: str
+) -> Verdict:
     name = f"entrance-{entrance.name}"
     deadline = writer.now() + LOG_SECONDS
     while True:
-        handed = submissions.since(writer, started) or []
+        handed = submissions.since(writer, started, host) or []
         ours = [each for each in handed if recipient in each.recipients]
         if ours:
             evidence = f"taken by {ours[0].host}: {ours[0].answer}"

@@ -36,8 +36,14 @@ def talk(
     decision: Decision,
     sender: str,
     password: Optional[Secret],
+    *,
+    patient: bool = True,
 ) -> Optional[HostError]:
-    """What talking to a server the whole way ran into; None when it answers."""
+    """What talking to a server the whole way ran into; None when it answers.
+
+    ``patient``: one that puts the message off with a 4xx answers too, as the
+    relay's queue is made for that.
+    """
     hop = decision.hop
     if hop is None:
         return None
@@ -49,18 +55,40 @@ def talk(
             "name another server as host in the policy",
         )
     ca_file = facts.distro.ca_file if facts.distro is not None else ""
-    state = reader.state(reader.link(hop.ca_file) or hop.ca_file) if hop.ca_file else None
-    if decision.route == "mailu" and state is not None and not state.mode & 0o004:
+    if decision.route == "mailu" and hop.ca_file and not _for_all(reader, hop.ca_file):
         return HostError(
             "ca-file-not-readable",
-            f"{hop.ca_file} can be read by root alone, and msmtpd runs as a user of its own",
-            f"chmod 644 {hop.ca_file}: certificates are no secret",
+            f"{hop.ca_file} cannot be read by everybody, and msmtpd runs as a user of its own",
+            "put it into a folder such as /etc/ssl, both open to all: certificates are no secret",
         )
     try:
-        nexthop.check_next_hop(reader, policy, hop, sender, password, ca_file)
+        reached = nexthop.check_next_hop(reader, policy, hop, sender, password, ca_file)
     except HostError as error:
         return error
+    if reached.put_off and not patient:
+        return HostError(
+            "next-hop-busy",
+            f"{reached.peer} takes no message now: {reached.put_off}",
+            "look at that server, and at its limits",
+        )
     return None
+
+
+def _for_all(reader: Reader, path: str) -> bool:
+    """Whether any user can read a file; one that is not there is found by the dialogue."""
+    real = reader.link(path)
+    if real is None:
+        return True
+    if real.startswith(("/root/", "/home/", "/run/user/")):
+        return False  # ProtectHome= of the service
+    state = reader.state(real, content=False)
+    parts = real.split("/")
+    above = [reader.state("/".join(parts[:end]), content=False) for end in range(2, len(parts))]
+    return (
+        state is not None
+        and bool(state.mode & 0o004)
+        and all(folder is None or folder.mode & 0o001 for folder in above)
+    )
 
 
 def _is_this_host(reader: Reader, facts: Facts, host: str) -> bool:

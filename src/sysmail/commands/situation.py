@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
-from sysmail import queue
+from sysmail import queue, submissions
 from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.commands.policy_source import load_password, load_policy
 from sysmail.commands.probe import port_owner, talk
@@ -17,7 +17,7 @@ from sysmail.host.port import FileState, Reader
 from sysmail.plan import DownloadPackages, Retire, Step, drain, plan
 from sysmail.policy import Policy, Secret, dump
 from sysmail.postfix.names import my_hostname
-from sysmail.route import OWN_PORT, Decision, Seen, decide, needs_mailu
+from sysmail.route import OUTAGE_SECONDS, OWN_PORT, Decision, Seen, decide, needs_mailu
 from sysmail.want import effective, want
 
 __all__ = [
@@ -36,7 +36,8 @@ class Situation:
     ``policy`` has the sender filled in that this decision implies; ``asked`` is
     what was asked for, as plain data. ``waiting`` is the queue of a Postfix that
     would have to go, None where it cannot be listed. ``trouble`` is what talking to Mailu ran
-    into where the decision depended on it; ``probed``: it did.
+    into where the decision depended on it; ``probed``: it did. ``down_for`` are
+    the seconds that a Mailu in use has not answered for.
     """
 
     facts: Facts
@@ -52,6 +53,7 @@ class Situation:
     waiting: Optional[tuple[queue.Message, ...]] = ()
     trouble: Optional[HostError] = None
     probed: bool = False
+    down_for: float = 0.0
 
     @property
     def sender(self) -> str:
@@ -77,7 +79,8 @@ def look(reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]]
     asked = dump(policy)
     facts = collect(reader)
     probed = needs_mailu(policy)
-    trouble, password = _ask_mailu(reader, policy, facts) if probed else (None, None)
+    used = in_force is not None and in_force.route.get("name") == "mailu"
+    trouble, password = _ask_mailu(reader, policy, facts, used=used) if probed else (None, None)
     seen = _seen(reader, policy, facts, in_force, trouble)
     decision = decide(policy, facts, seen)
     if not probed or decision.hop is not policy.mailu:
@@ -108,18 +111,21 @@ def look(reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]]
         waiting=waiting,
         trouble=trouble,
         probed=probed,
+        down_for=seen.down_for,
     )
 
 
 def _ask_mailu(
-    reader: Reader, policy: Policy, facts: Facts
+    reader: Reader, policy: Policy, facts: Facts, *, used: bool
 ) -> tuple[Optional[HostError], Optional[Secret]]:
     hop = policy.mailu
     password = load_password(reader, hop)
     decision = Decision("mailu", "", "", hop)
     asked = effective(policy, decision)
     sender = asked.sender or f"root@{my_hostname(asked, facts)}"
-    return talk(reader, asked, facts, decision, sender, password), password
+    # One that says "not now" to every message is not one to leave a queue for.
+    patient = used or policy.route == "mailu"
+    return talk(reader, asked, facts, decision, sender, password, patient=patient), password
 
 
 def _seen(
@@ -131,18 +137,29 @@ def _seen(
 ) -> Seen:
     found = port_owner(reader, facts) if policy.mailu is not None else None
     owner = found[0] if found is not None else ""
-    same = in_force is not None and in_force.policy.get("mailu") == dump(policy).get("mailu")
     said = trouble.message if trouble is not None else ""
-    if in_force is None or not same:
+    if in_force is None:
         return Seen(said, owner=owner)
-    since = in_force.mailu_down_since
-    return Seen(
-        said,
-        in_force.route.get("name", ""),
-        reader.now() - since if since else 0.0,
-        owner,
-        owned=in_force.route.get("port") == str(OWN_PORT),
-    )
+    owned = in_force.route.get("port") == str(OWN_PORT)
+    if in_force.policy.get("mailu") != dump(policy).get("mailu"):
+        return Seen(said, owner=owner, owned=owned)
+    down_for = _down_for(reader, in_force, policy) if trouble is not None else 0.0
+    return Seen(said, in_force.route.get("name", ""), down_for, owner, owned)
+
+
+def _down_for(reader: Reader, in_force: Checkpoint, policy: Policy) -> float:
+    """Seconds since an apply first found Mailu down, as far as it was down all the time.
+
+    Two applies that are far apart say nothing of the time between them, and a
+    message that Mailu took meanwhile says that it was up.
+    """
+    now = reader.now()
+    since, seen = in_force.mailu_down_since, in_force.mailu_down_seen
+    if not since or now - seen > OUTAGE_SECONDS * 2:
+        return 0.0
+    host = policy.mailu.host if policy.mailu is not None else ""
+    handed = submissions.since(reader, since, host) or []
+    return 0.0 if any(each.accepted for each in handed) else now - since
 
 
 def _retire(

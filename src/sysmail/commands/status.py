@@ -9,6 +9,7 @@ from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.errors import HostError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Reader
+from sysmail.policy import parse
 from sysmail.report import Problem, Report, RouteSummary
 
 __all__ = ["run"]
@@ -40,7 +41,13 @@ def run(reader: Reader) -> Report:
             "queue-not-listed", "the queue cannot be listed", "run `postqueue -j` to see why"
         )
     rows = queue.by_reason(messages)
-    overdue = [m for m in messages if m.queue == "deferred"]
+    # While a message is tried again it is in another queue, and has no reason for a moment.
+    asked = in_force.policy if in_force is not None else {}
+    patience = parse({"queue": asked.get("queue", {})}).queue.retry_every
+    old = reader.now() - patience
+    overdue = [
+        m for m in messages if m.queue == "deferred" or (m.queue != "hold" and m.arrived < old)
+    ]
     if overdue:
         reason = rows[0][0]
         problems.append(
@@ -75,11 +82,13 @@ def run(reader: Reader) -> Report:
 def _mailu(reader: Reader, in_force: Checkpoint, facts: Facts) -> Report:
     """The route mailu: nothing queues here; what the last messages came to."""
     problems: list[Problem] = []
-    if not any(unit.active for unit in facts.msmtpd.values()):
+    units = [unit for unit in facts.msmtpd.values() if unit.enabled or unit.active]
+    if not units or not all(unit.active for unit in units):
         remedy = "run `sysmail apply`, or see its log"
         problems.append(Problem("not-running", "sysmail's msmtpd does not run", remedy))
     now = reader.now()
-    handed = submissions.since(reader, now - LATELY_SECONDS) or []
+    host = str(in_force.policy.get("mailu", {}).get("host", ""))
+    handed = submissions.since(reader, now - LATELY_SECONDS, host) or []
     refused = [each for each in handed if not each.accepted]
     if handed and not handed[-1].accepted:
         problems.append(

@@ -55,9 +55,9 @@ def master_cf(message_size: int, retry_every: int) -> str:
     """The whole file. ``message_size``: bytes, the policy's limits.message_size.
 
     ``retry_every``: seconds, the policy's queue.retry_every. What a reload
-    finds in delivery goes back to the incoming queue, which qmgr(8) looks
-    through when new mail comes, or when it is woken up (measured: five
-    messages lay there for the stock 300 s).
+    finds in delivery goes back to the incoming queue for a minute, and qmgr(8)
+    looks through that when new mail comes or when it is woken up (measured:
+    five messages lay there for the stock 300 s).
 
     A notice quotes the message that failed. Where it would be larger than
     message_size_limit the notice itself cannot be queued and nobody is told

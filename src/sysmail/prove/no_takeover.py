@@ -39,5 +39,6 @@ def check(proof: Proof) -> Verdict:
 def _msmtp(proof: Proof) -> Verdict:
     seen = proof.situation.facts.sendmail or "nothing"
     if not seen.endswith("/msmtp"):
-        return Verdict(NAME, FAIL, f"sendmail is {seen}, not msmtp", APPLY)
+        remedy = "install the package msmtp-mta again: the link is a file of it"
+        return Verdict(NAME, FAIL, f"sendmail is {seen}, not msmtp", remedy)
     return Verdict(NAME, PASS, "no other mail program; sendmail is msmtp")
