@@ -34,6 +34,16 @@ def _relay_to_smarthost(lab: Lab, host: Host) -> None:
     apply(host)
 
 
+def _roll_back(host: Host) -> None:
+    """Go back one apply; refused at a moment when something is in the queue, as it has to be."""
+    for _ in range(40):
+        ran = sysmail(host, "rollback")
+        if ran.status == 0:
+            return
+        assert ran.codes == ["queue-not-empty"], ran.report["errors"]
+    raise AssertionError("never a moment with an empty queue")
+
+
 def _reasons(host: Host) -> str:
     rows = sysmail(host, "status").report["queue"]["reasons"]
     return " ".join(row["reason"] for row in rows)
@@ -140,7 +150,7 @@ def test_programs_that_send_during_a_switch(lab: Lab, fresh_host: FreshHost, bas
         assert apply(host).report["route"]["name"] == "mailu"
         mailu_policy(lab, host, 'route = "relay"')
         assert apply(host).report["route"]["name"] == "relay"
-        assert sysmail(host, "rollback").status == 0
+        _roll_back(host)
     finally:
         host.run("touch /tmp/enough")
         try:
@@ -149,7 +159,8 @@ def test_programs_that_send_during_a_switch(lab: Lab, fresh_host: FreshHost, bas
             sender.kill()
             raise
     accepted = taken.split()
-    assert len(accepted) > 20
+    assert len(accepted) > 5
+    assert sysmail(host, "status").report["route"]["name"] == "mailu", "one step back, not two"
     lab.mailu.wait_for(lambda _m: True, count=len(accepted))
     assert sorted(lab.mailu.ids("X-Id")) == sorted(accepted)
 

@@ -108,13 +108,13 @@ def undo(
     if checkpoint.packages_removing is None:
         checkpoint.packages_lost = _lost(checkpoint, facts)
         checkpoint.packages_removing = _brought(checkpoint, facts)
-    checkpoint.state = "undoing"
+    former, checkpoint.state = checkpoint.state, "undoing"
     save(writer, checkpoint)
     brought = checkpoint.packages_removing
     running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
     if running and _changed(checkpoint, _SUBMISSION):
         submission.stop(writer, running)  # Postfix, which may come back, needs its port
-    _remove_packages(writer, facts, checkpoint, brought, say)
+    _undo_packages(writer, facts, checkpoint, former, say)
     if facts.postfix is not None and "postfix" not in brought and _changed(checkpoint, _POSTFIX):
         # Stopped while its tables change back, so that no message is mapped half and half.
         service.act(writer, facts, "stop")
@@ -135,6 +135,19 @@ def undo(
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
     _forget(writer, checkpoint)
+
+
+def _undo_packages(
+    writer: Writer, facts: Facts, checkpoint: Checkpoint, former: str, say: Callable[[str], None]
+) -> None:
+    try:
+        _remove_packages(writer, facts, checkpoint, checkpoint.packages_removing or [], say)
+    except RefusedError:
+        # Nothing was undone, so a later command must not go on with it by itself.
+        if former == "done":
+            checkpoint.state, checkpoint.packages_removing = former, None
+            save(writer, checkpoint)
+        raise
 
 
 _POSTFIX = ("/etc/postfix/", "/etc/systemd/system/postfix")
