@@ -41,6 +41,8 @@ def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -
     It stays where undoing would remove Postfix with mail in its queue: mail
     that was accepted is never thrown away, so the way is forward.
     """
+    if checkpoint.kind == "try":
+        _drop_messages_of_a_try(writer)
     try:
         undo(writer, checkpoint, say, force=True)
     except RefusedError as error:
@@ -54,6 +56,13 @@ def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -
         save(writer, checkpoint)
         return f"{error.message}: it stays as it is now; `sysmail apply` goes on from there"
     return ""
+
+
+def _drop_messages_of_a_try(writer: Writer) -> None:
+    """A try that was killed while it sent: its messages are nobody's, and must not get out."""
+    for message in queue.waiting(writer) or []:
+        if message.sender.endswith("@sysmail-try.invalid"):
+            writer.run(["postsuper", "-d", message.queue_id])
 
 
 def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) -> None:
