@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from sysmail import maillog, queue
 from sysmail.facts.model import Facts
+from sysmail.host.port import Completed
 from unit.cases import cases, text
 from unit.fake_debian import FakeDebian
 from unit.fake_host import FakeHost
@@ -35,6 +38,40 @@ def test_queue_that_cannot_be_listed_is_not_an_empty_one() -> None:
     assert queue.waiting(host) is None
     host.answer("postqueue")
     assert queue.waiting(host) == []
+
+
+@pytest.mark.parametrize(
+    ("listings", "expected"),
+    [
+        (["", "AB", "AB"], "AB"),  # all moved behind the first listing's back
+        (["AAB", "AB"], "AB"),  # one moved in front of it, and was named twice
+        (["AB", "A", "A"], "A"),  # what has left is not named
+        (["", ""], ""),
+        (["A", "B", "A", "B"], "AB"),  # never still: what either of the last two named
+    ],
+)
+def test_queue_that_moves_while_it_is_listed(listings: list[str], expected: str) -> None:
+    """A message that qmgr moves past a listing is named all the same, and named once."""
+    host = FakeHost()
+    said = iter([*listings, *listings[-1:] * 2])
+
+    def postqueue(argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        return Completed(tuple(argv), 0, "".join(map(_listed, next(said))), "")
+
+    host.programs["postqueue"] = postqueue
+    assert "".join(message.queue_id for message in queue.waiting(host) or []) == expected
+
+
+def _listed(queue_id: str) -> str:
+    entry = {
+        "queue_id": queue_id,
+        "queue_name": "active",
+        "arrival_time": ord(queue_id),
+        "message_size": 300,
+        "sender": "",
+        "recipients": [{"address": "ops@example.org"}],
+    }
+    return json.dumps(entry) + "\n"
 
 
 @pytest.mark.parametrize("collected", ["journal", "file", "syslog"])
