@@ -23,6 +23,8 @@ __all__ = ["describe"]
 
 _BACK = " (the distribution does not let both live: the way back installs it again)"
 
+_LATER = " (Postfix cannot be installed beside it: a relay later needs the repository)"
+
 _SERVICE_SUMMARY = {
     "enable": "start Postfix at boot",
     "restart": "start Postfix with this configuration",
@@ -51,7 +53,11 @@ def _describe_packages(step: Union[DownloadPackages, InstallPackages]) -> StepRe
         both = ", ".join((*step.names, *step.replaced))
         return StepResult("packages download", f"download {both}, so that both ways are open")
     place = f" in place of {', '.join(step.replaced)}" if step.replaced else ""
-    note = _BACK if "postfix" in step.replaced else ""
+    note = ""
+    if "postfix" in step.replaced:
+        note = _BACK
+    elif "msmtp-mta" in step.names:
+        note = _LATER
     return StepResult("packages", f"install {', '.join(step.names)}{place}{note}")
 
 

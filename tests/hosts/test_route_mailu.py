@@ -49,10 +49,11 @@ def test_msmtp_is_sendmail(lab: Lab, fresh_host: FreshHost, base: str) -> None:
     assert by_subject["null"].sender == ""
 
 
-def test_cron_itself(lab: Lab, fresh_host: FreshHost) -> None:
+@BASES
+def test_cron_itself(lab: Lab, fresh_host: FreshHost, base: str) -> None:
     """The output of a real cron job reaches admin."""
     lab.mailu.clear()
-    host = fresh_host()
+    host = fresh_host(base)
     mailu_policy(lab, host)
     apply(host)
     host.run(["crontab", "-"], input="* * * * * echo from cron\n", user="alice")

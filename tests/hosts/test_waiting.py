@@ -17,6 +17,15 @@ def _reasons(host: Host) -> str:
     return " ".join(row["reason"] for row in rows)
 
 
+def _relay(lab: Lab, fresh_host: FreshHost) -> Host:
+    """A host with the relay in front of a Mailu that has no messages."""
+    lab.mailu.clear()
+    host = fresh_host(packages=["postfix", "msmtp"])
+    mailu_policy(lab, host, 'route = "relay"')
+    apply(host)
+    return host
+
+
 def _rate_limit(lab: Lab, *, on: bool) -> None:
     lab.mailu.rate_limit(messages=0 if on else None)
 
@@ -45,10 +54,7 @@ def test_mailu_does_not_take_it_now(
     lab: Lab, fresh_host: FreshHost, hinder: Callable[..., None], reason: str
 ) -> None:
     """A rate limit, a full disk, a changed password over there: waits, is shown, and leaves."""
-    lab.mailu.clear()
-    host = fresh_host(packages=["postfix", "msmtp"])
-    mailu_policy(lab, host, 'route = "relay"')
-    apply(host)
+    host = _relay(lab, fresh_host)
     hinder(lab, on=True)
     try:
         sendmail(host, "Subject: hindered\n\n", "root")
@@ -65,10 +71,7 @@ def test_mailu_does_not_take_it_now(
 
 def test_greylisting(lab: Lab, fresh_host: FreshHost) -> None:
     """The first attempt is put off, a later one is taken, by itself."""
-    lab.mailu.clear()
-    host = fresh_host(packages=["postfix", "msmtp"])
-    mailu_policy(lab, host, 'route = "relay"')
-    apply(host)
+    host = _relay(lab, fresh_host)
     _greylist(lab, on=True)
     try:
         sendmail(host, "Subject: grey\n\n", "someone@example.net")
@@ -80,10 +83,7 @@ def test_greylisting(lab: Lab, fresh_host: FreshHost) -> None:
 
 def test_a_slow_next_hop(lab: Lab, fresh_host: FreshHost) -> None:
     """A Mailu that takes its time gets everything, once; programs do not wait for it."""
-    lab.mailu.clear()
-    host = fresh_host(packages=["postfix", "msmtp"])
-    mailu_policy(lab, host, 'route = "relay"')
-    apply(host)
+    host = _relay(lab, fresh_host)
     lab.mailu.slow(3)
     try:
         for number in range(10):

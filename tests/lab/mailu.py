@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 
+from .arrivals import wait_for_messages
 from .ca import Ca, Certificate
 from .host import Host
 from .machine import wait_until
 from .mailhost import GREYLIST_PORT, MAIN_CF, MASTER_CF, RATE_PORT, SETTINGS, SUBMISSION
-from .network import PREFIX4, PREFIX6, Node
+from .network import PREFIX4, PREFIX6
+from .server import Server
 
 ACCOUNTS: Mapping[str, str] = {
     "no-reply@example.org": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",  # as Mailu's tokens are
@@ -106,33 +108,18 @@ class Delivered:
         return f"{self.mailbox}: <{self.sender}> to {self.recipients}, subject {subject!r}"
 
 
-class Mailu:
+class Mailu(Server):
     """The server. `host` is its name; `machine` the booted host, for a look at its logs."""
 
     def __init__(self, machine: Host, ca: Ca) -> None:
         """`machine` is on the base `mailu` and not booted yet; boot() does the rest."""
-        self.machine = machine
-        self.host = machine.fqdn
-        self.username, self.password = next(iter(ACCOUNTS.items()))
-        self.accounts = dict(ACCOUNTS)
-        self.ca_file: Path = ca.file
-        self._certificate = ca.issue(self.host)
+        super().__init__(machine, ca, ACCOUNTS)
         self._main = dict(_MAIN)
         self._later = dict(_LATER)
         self._ports = {25, 465, 993}
         self._pipes: dict[float, int] = {}
         self._full = False
         self._read: dict[str, Delivered] = {}
-
-    @property
-    def node(self) -> Node:
-        """The end of its cable."""
-        return self.machine.node
-
-    @property
-    def address(self) -> str:
-        """Its IPv4 address."""
-        return self.machine.address
 
     def boot(self) -> None:
         """Configure, boot and wait until all ports and the login answer; again after a kill."""
@@ -246,18 +233,7 @@ class Mailu:
 
         Raises AssertionError that lists what did arrive after `timeout` seconds.
         """
-        end = time.monotonic() + timeout
-        while True:
-            arrived = self.received()
-            matching = [message for message in arrived if predicate(message)]
-            if len(matching) >= count:
-                return matching
-            if time.monotonic() > end:
-                listed = "\n".join(f"  {message}" for message in arrived[-50:]) or "  nothing"
-                raise AssertionError(
-                    f"{len(matching)} of {count} messages within {timeout:g} s; arrived:\n{listed}"
-                )
-            time.sleep(0.02)
+        return wait_for_messages(self.received, predicate, count, timeout)
 
     def ids(self, header: str = "Message-ID") -> list[str]:
         """A header of all messages, in no order; "" where it is missing. For very many of them."""

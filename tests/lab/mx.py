@@ -8,13 +8,13 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Literal
 
+from .arrivals import wait_for_messages
 from .ca import Certificate
 from .machine import LabError, end_process, wait_until
 from .network import Node, inside
@@ -132,18 +132,7 @@ class Mx:
 
         Raises AssertionError that lists what did arrive after `timeout` seconds.
         """
-        end = time.monotonic() + timeout
-        while True:
-            arrived = self.messages()
-            matching = [message for message in arrived if predicate(message)]
-            if len(matching) >= count:
-                return matching
-            if time.monotonic() > end:
-                listed = "\n".join(f"  {message}" for message in arrived) or "  nothing"
-                raise AssertionError(
-                    f"{len(matching)} of {count} messages within {timeout:g} s; arrived:\n{listed}"
-                )
-            time.sleep(0.02)
+        return wait_for_messages(self.messages, predicate, count, timeout)
 
     def clear(self) -> None:
         """Forget all messages."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from .ca import Ca, Certificate
 from .host import Host
 from .machine import wait_until
-from .network import PREFIX4, PREFIX6, Node
+from .network import PREFIX4, PREFIX6
+from .server import Server
 
 ACCOUNTS: Mapping[str, str] = {
     "no-reply@example.org": "0123456789abcdef0123456789abcdef",  # looks like a Mailu token
@@ -84,27 +84,12 @@ service auth {
 """
 
 
-class Smarthost:
+class Smarthost(Server):
     """The server. `host` is its name; `machine` the booted host, for a look at its logs."""
 
     def __init__(self, machine: Host, ca: Ca) -> None:
         """`machine` is on the base `smarthost` and not booted yet; start() does the rest."""
-        self.machine = machine
-        self.host = machine.fqdn
-        self.username, self.password = next(iter(ACCOUNTS.items()))
-        self.accounts = dict(ACCOUNTS)
-        self.ca_file: Path = ca.file
-        self._certificate = ca.issue(self.host)
-
-    @property
-    def node(self) -> Node:
-        """The end of its cable."""
-        return self.machine.node
-
-    @property
-    def address(self) -> str:
-        """Its IPv4 address."""
-        return self.machine.address
+        super().__init__(machine, ca, ACCOUNTS)
 
     def start(self) -> None:
         """Configure, boot and wait until all three ports and the login answer."""

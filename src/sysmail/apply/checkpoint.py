@@ -40,10 +40,10 @@ class Checkpoint:
     since. ``packages_automatic`` only came with others when ``packages_replaced``
     went, and ``units_before`` are what units those had. ``submission`` are the
     addresses on which sysmail's msmtpd ran before. ``mailu_down_since`` is when an
-    apply first found the Mailu in use to be down, ``mailu_down_seen`` when one last did;
-    0 while it answers. Notices
-    that were lost before ``losses_since``
-    (seconds since the epoch) are known to a person and no longer turn a proof red.
+    apply first found the Mailu in use to be down, ``mailu_down_seen`` when one
+    last did; 0 while it answers. Notices that were lost before ``losses_since``
+    are known to a person and no longer turn a proof red. Times are in seconds
+    since the epoch.
     """
 
     number: int

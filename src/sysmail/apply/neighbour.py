@@ -9,7 +9,7 @@ from sysmail.apply.checkpoint import Checkpoint, remember, save
 from sysmail.distro import Distro
 from sysmail.errors import HostError, StepError
 from sysmail.facts import parse
-from sysmail.facts.collect import collect_neighbour_mail
+from sysmail.facts.collect import collect_neighbour_mail, collect_units
 from sysmail.facts.model import UnitFacts
 from sysmail.host.port import Reader, Writer
 from sysmail.neighbours import NEIGHBOURS, neighbour_of
@@ -93,10 +93,8 @@ def _units(reader: Reader, names: Sequence[str]) -> dict[str, UnitFacts]:
     """Those of the units that exist; nothing without systemd."""
     if not names or "system" not in reader.names("/run/systemd"):
         return {}
-    wanted = "Id,LoadState,ActiveState,UnitFileState,MainPID"
-    blocks = parse.unit_blocks(reader.ask(["systemctl", "show", "-p", wanted, *names]).out)
     return {
         name: parse.unit(block)
-        for name, block in zip(names, blocks)
+        for name, block in zip(names, collect_units(reader, names))
         if block.get("LoadState") == "loaded"
     }

@@ -36,12 +36,8 @@ def install(
     ``replaced`` packages go in the same run of the manager.
     StepError with the package manager's own words when it fails.
     """
-    argv = list(distro.replace if replaced else distro.install)
-    done = _call(writer, distro, [*argv, *names], say)
-    if done.status != 0:
-        say("renewing the package lists")
-        _call(writer, distro, distro.refresh, say)
-        done = _call(writer, distro, [*argv, *names], say)
+    argv = distro.replace if replaced else distro.install
+    done = _call_or_renew(writer, distro, [*argv, *names], say)
     if done.status != 0:
         raise _failure("packages-not-installed", f"install {', '.join(names)}", distro, done)
     missing = [name for name in names if name not in installed(writer, distro)]
@@ -66,11 +62,7 @@ def fetch(
     """Download both sides before one replaces the other, so that the way back needs no network."""
     also = f", and {', '.join(replaced)} for the way back" if replaced else ""
     say(f"downloading {', '.join(names)}{also}")
-    done = _call(writer, distro, [*distro.fetch, *names], say)
-    if done.status != 0:
-        say("renewing the package lists")
-        _call(writer, distro, distro.refresh, say)
-        done = _call(writer, distro, [*distro.fetch, *names], say)
+    done = _call_or_renew(writer, distro, [*distro.fetch, *names], say)
     if done.status == 0 and replaced:
         done = _call(writer, distro, [*distro.fetch, *replaced], say)
     if done.status != 0:
@@ -99,11 +91,7 @@ def bring_back(
     absent = [name for name in lost if name not in present]
     absent += _half(writer, distro, before)
     if absent:
-        done = _call(writer, distro, [*distro.replace, *absent], say)
-        if done.status != 0:
-            say("renewing the package lists")
-            _call(writer, distro, distro.refresh, say)
-            done = _call(writer, distro, [*distro.replace, *absent], say)
+        done = _call_or_renew(writer, distro, [*distro.replace, *absent], say)
         if done.status != 0 and distro.repair:
             _call(writer, distro, distro.repair, say)
             # Unpacked without what it depends on, it can only go: a minus says so (apt-get(8)).
@@ -179,6 +167,18 @@ def _call(
             say(line)
 
     return writer.run(argv, env=distro.environment, timeout=INSTALL_SECONDS, on_line=tell)
+
+
+def _call_or_renew(
+    writer: Writer, distro: Distro, argv: Sequence[str], say: Callable[[str], None]
+) -> Completed:
+    """Call; when the package lists are missing or old, renew them and call once more."""
+    done = _call(writer, distro, argv, say)
+    if done.status == 0:
+        return done
+    say("renewing the package lists")
+    _call(writer, distro, distro.refresh, say)
+    return _call(writer, distro, argv, say)
 
 
 def _failure(code: str, what: str, distro: Distro, done: Completed) -> StepError:

@@ -40,7 +40,6 @@ def run(reader: Reader) -> Report:
         raise HostError(
             "queue-not-listed", "the queue cannot be listed", "run `postqueue -j` to see why"
         )
-    rows = queue.by_reason(messages)
     # While a message is tried again it is in another queue, and has no reason for a moment.
     asked = in_force.policy if in_force is not None else {}
     patience = parse({"queue": asked.get("queue", {})}).queue.retry_every
@@ -49,7 +48,7 @@ def run(reader: Reader) -> Report:
         m for m in messages if m.queue == "deferred" or (m.queue != "hold" and m.arrived < old)
     ]
     if overdue:
-        reason = rows[0][0]
+        reason = queue.by_reason(overdue)[0][0]
         problems.append(
             Problem(
                 "mail-waits",
@@ -61,11 +60,7 @@ def run(reader: Reader) -> Report:
     lines = maillog.lines_since(reader, facts, log_file, reader.now() - LATELY_SECONDS, "status=")
     sent = [d for d in maillog.deliveries(lines or []) if d.status == "sent"]
     details: dict[str, Any] = {
-        "queue": {
-            "count": len(messages),
-            "oldest": messages[0].arrived if messages else None,
-            "reasons": [{"reason": r, "count": c, "oldest": o} for r, c, o in rows],
-        },
+        "queue": _queue(messages),
         "deliveries": {
             "since": reader.now() - LATELY_SECONDS,
             "sent": len(sent),
@@ -105,13 +100,7 @@ def _mailu(reader: Reader, in_force: Checkpoint, facts: Facts) -> Report:
             Problem("mail-waits", f"{len(waiting)} wait in a Postfix that is off", remedy)
         )
     details: dict[str, Any] = {
-        "queue": {
-            "count": len(waiting),
-            "oldest": waiting[0].arrived if waiting else None,
-            "reasons": [
-                {"reason": r, "count": c, "oldest": o} for r, c, o in queue.by_reason(waiting)
-            ],
-        },
+        "queue": _queue(waiting),
         "deliveries": {
             "since": now - LATELY_SECONDS,
             "sent": len(handed) - len(refused),
@@ -124,6 +113,17 @@ def _mailu(reader: Reader, in_force: Checkpoint, facts: Facts) -> Report:
         "now": now,
     }
     return _report(problems, in_force, details)
+
+
+def _queue(messages: list[queue.Message]) -> dict[str, Any]:
+    return {
+        "count": len(messages),
+        "oldest": messages[0].arrived if messages else None,
+        "reasons": [
+            {"reason": reason, "count": count, "oldest": oldest}
+            for reason, count, oldest in queue.by_reason(messages)
+        ],
+    }
 
 
 def _report(problems: list[Problem], in_force: Any, details: dict[str, Any]) -> Report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Optional
 
 from sysmail.distro import Distro, choose
@@ -18,6 +18,7 @@ __all__ = [
     "collect_listeners",
     "collect_neighbour_mail",
     "collect_postfix",
+    "collect_units",
     "master_running",
 ]
 
@@ -128,14 +129,20 @@ def _units(
     ours = LOOPBACK if reader.state(UNIT_FILE, content=False) is not None else ()
     if not names and not ours:
         return ServiceFacts(), {}
-    wanted = "Id,Type,LoadState,ActiveState,UnitFileState,MainPID"
-    asked = [*names, *(unit_name(address) for address in ours)]
-    said = reader.ask(["systemctl", "show", "-p", wanted, *asked])
-    blocks = parse.unit_blocks(said.out)
+    blocks = collect_units(reader, [*names, *(unit_name(address) for address in ours)])
     service = parse.services(blocks[: len(names)])
     return service, {
         address: parse.unit(block) for address, block in zip(ours, blocks[len(names) :])
     }
+
+
+def collect_units(reader: Reader, names: Sequence[str]) -> list[dict[str, str]]:
+    """What systemd says of units, in the order they were asked; for parse.unit and parse.services.
+
+    One that does not exist has the LoadState not-found.
+    """
+    wanted = "Id,Type,LoadState,ActiveState,UnitFileState,MainPID"
+    return parse.unit_blocks(reader.ask(["systemctl", "show", "-p", wanted, *names]).out)
 
 
 def collect_neighbour_mail(reader: Reader, packages: Iterable[str]) -> dict[str, int]:

@@ -31,14 +31,9 @@ def check(proof: Proof) -> Verdict:
     wrong = _wrong_configuration(proof)
     if wrong:
         return Verdict(NAME, FAIL, wrong, APPLY)
-    written = _written_mailbox(proof)
-    if written:
-        return Verdict(
-            NAME,
-            FAIL,
-            f"{written} was written after sysmail took over",
-            "find out which program writes mailboxes on this host: it is not this Postfix",
-        )
+    written = _written_mailbox(proof, "this Postfix")
+    if written is not None:
+        return written
     if proof.waiting is None:
         return Verdict(NAME, UNKNOWN, "the queue cannot be listed", "run `postqueue -j` to see why")
     stuck = [m for m in proof.waiting if any(NO_ADMIN in r.reason for r in m.recipients)]
@@ -54,14 +49,9 @@ def check(proof: Proof) -> Verdict:
 
 def _msmtp(proof: Proof) -> Verdict:
     """Nothing delivers locally here; a file of ours decides about local recipients."""
-    written = _written_mailbox(proof)
-    if written:
-        return Verdict(
-            NAME,
-            FAIL,
-            f"{written} was written after sysmail took over",
-            "find out which program writes mailboxes on this host: it is not msmtp",
-        )
+    written = _written_mailbox(proof, "msmtp")
+    if written is not None:
+        return written
     wrong = proof.changed(MSMTP_DIRECTORY, MSMTPRC)
     if wrong:
         return Verdict(NAME, FAIL, f"{wrong} is not as the policy asks", APPLY)
@@ -89,13 +79,19 @@ def _wrong_configuration(proof: Proof) -> Optional[str]:
     return None
 
 
-def _written_mailbox(proof: Proof) -> str:
+def _written_mailbox(proof: Proof, ours: str) -> Optional[Verdict]:
+    """What is wrong with a mailbox that was written since; ``ours`` is the program that did not."""
     since = proof.situation.in_force.time if proof.situation.in_force is not None else None
     for path in proof.situation.facts.mailboxes:
         state = proof.reader.state(path, content=False)
         if state is not None and since is not None and state.mtime > since + 1:
-            return path
-    return ""
+            return Verdict(
+                NAME,
+                FAIL,
+                f"{path} was written after sysmail took over",
+                f"find out which program writes mailboxes on this host: it is not {ours}",
+            )
+    return None
 
 
 def _ask(proof: Proof) -> Verdict:
