@@ -4,6 +4,7 @@ Each is a directory ``/var/lib/sysmail/checkpoints/NNNN`` (root only) with
 ``journal.json`` and the former contents of files. States of a journal:
 
     open      a transaction is under way, or was cut off: recovery undoes it
+    packages  prepared; somebody else installs packages, and then goes on with it
     done      in force
     undoing   it is being undone, or that was cut off: recovery goes on
     (gone)    undone: the directory is removed
@@ -13,15 +14,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
 
-__all__ = ["HOME", "Checkpoint", "Store", "digest", "remember", "save"]
+__all__ = ["HOME", "WAITING", "Checkpoint", "Store", "digest", "keep_passwords", "remember", "save"]
 
 HOME = "/var/lib/sysmail"
+WAITING = "packages"
 
 
 def digest(data: bytes) -> str:
@@ -43,7 +46,8 @@ class Checkpoint:
     apply first found the Mailu in use to be down, ``mailu_down_seen`` when one
     last did; 0 while it answers. Notices that were lost before ``losses_since``
     are known to a person and no longer turn a proof red. Times are in seconds
-    since the epoch.
+    since the epoch. ``steps`` are those that were done before the packages came,
+    as in a report. ``relay_asked``: the relay was asked for, not only decided on.
     """
 
     number: int
@@ -69,6 +73,8 @@ class Checkpoint:
     packages_removing: Optional[list[str]] = None
     absent_before: list[str] = field(default_factory=list)
     leftovers_before: list[str] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    relay_asked: bool = False
 
     @property
     def directory(self) -> str:
@@ -112,6 +118,11 @@ class Store:
         done = [c for c in self.load() if c.state == "done"]
         return done[-1] if done else None
 
+    def passwords(self, checkpoint: Checkpoint) -> dict[str, str]:
+        """The passwords that a policy brought along itself, by table."""
+        found: dict[str, str] = json.loads(self._reader.read(_passwords(checkpoint)) or b"{}")
+        return found
+
     def backup(self, checkpoint: Checkpoint, entry: dict[str, Any]) -> bytes:
         """The former content of a file, verified. HostError when it is damaged."""
         before = entry["before"]
@@ -124,6 +135,17 @@ class Store:
                 f"restore {entry['path']} from your backup, then move {checkpoint.directory} away",
             )
         return data
+
+
+def _passwords(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.directory}/passwords.json"
+
+
+def keep_passwords(writer: Writer, checkpoint: Checkpoint, passwords: Mapping[str, str]) -> None:
+    """Keep what a policy from Ansible brought along, for the commands that come after it."""
+    if passwords:
+        text = json.dumps(passwords, sort_keys=True) + "\n"
+        writer.write(_passwords(checkpoint), text.encode(), 0o600)
 
 
 def save(writer: Writer, checkpoint: Checkpoint) -> None:

@@ -125,38 +125,47 @@ class Transaction:
             )
         return self._facts.distro
 
-    def _install(self, step: InstallPackages) -> None:
-        names, distro = step.names, self._distro()
-        before = set(self.checkpoint.packages_before)
-        self.checkpoint.packages_asked += list(names)
+    def prepare(self, step: InstallPackages) -> None:
+        """Write down what is there before packages come; whoever installs them may be cut off."""
+        self.checkpoint.packages_asked += list(step.names)
         # Not known until it is over, also where an earlier step has installed something.
         self.checkpoint.packages_brought = self.checkpoint.packages_lost = None
         self._remember_directory(ETC_POSTFIX)
         save(self._writer, self.checkpoint)
-        self._say(f"installing {', '.join(names)}")
-        known = set(self._writer.names(ETC_POSTFIX))
-        if step.replaced:
-            neighbour.remember_neighbours(self._writer, self.checkpoint, distro, step.replaced)
-            neighbour.require_empty(self._writer, step.replaced)
-        packages.install(self._writer, distro, names, self._say, step.replaced)
-        self._settle(known)
-        # Programs went on sending until the moment it went.
-        neighbour.require_empty(self._writer, step.replaced, seconds=5.0)
-        now = packages.installed(self._writer, distro)
+
+    def installed(self) -> None:
+        """Write down what came with the packages."""
+        self._settle()
+        before = set(self.checkpoint.packages_before)
+        now = packages.installed(self._writer, self._distro())
         self.checkpoint.packages_brought = sorted(set(now) - before)
         self.checkpoint.packages_lost = sorted(before - set(now))
         if "postfix" in self.checkpoint.packages_brought:
             retire.end_postdrops(self._writer)
         save(self._writer, self.checkpoint)
 
-    def _settle(self, known: set[str]) -> None:
-        """What the package manager made of files that are remembered is no edit of a person's.
+    def _install(self, step: InstallPackages) -> None:
+        self.prepare(step)
+        names, distro = step.names, self._distro()
+        self._say(f"installing {', '.join(names)}")
+        known = set(self._writer.names(ETC_POSTFIX))
+        if step.replaced:
+            neighbour.remember_neighbours(self._writer, self.checkpoint, distro, step.replaced)
+            neighbour.require_empty(self._writer, step.replaced)
+        packages.install(self._writer, distro, names, self._say, step.replaced)
+        self._forget_kept_files(known)
+        # Programs went on sending until the moment it went.
+        neighbour.require_empty(self._writer, step.replaced, seconds=5.0)
+        self.installed()
 
-        pacman keeps the configuration of a package that goes as .pacsave; the journal has it too.
-        """
+    def _forget_kept_files(self, known: set[str]) -> None:
+        """What pacman keeps as .pacsave of a package that goes; the journal has it too."""
         for name in set(self._writer.names(ETC_POSTFIX)) - known:
             if re.search(r"\.pacsave(\.\d+)?$", name):
                 self._writer.remove(f"{ETC_POSTFIX}/{name}")
+
+    def _settle(self) -> None:
+        """What the package manager made of files that are remembered is no edit of a person's."""
         for entry in self.checkpoint.files:
             state = self._writer.state(entry["path"])
             entry["after"] = digest(state.data) if state is not None else None

@@ -7,7 +7,7 @@ from typing import Any, Callable, Optional
 
 from sysmail import queue
 from sysmail.apply import neighbour, packages, service, submission
-from sysmail.apply.checkpoint import HOME, Checkpoint, Store, digest, save
+from sysmail.apply.checkpoint import HOME, WAITING, Checkpoint, Store, digest, save
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.errors import HostError, RefusedError
@@ -19,20 +19,29 @@ from sysmail.msmtpd import UNIT_FILE
 __all__ = ["check_undo", "recover", "revert", "undo"]
 
 _TEMPORARY = ".sysmail-new"
+# Longer than a package manager that waits for its lock and then for a slow mirror.
+PACKAGES_SECONDS = 1800.0
 
 
-def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
-    """Undo what was cut off; a sentence for each transaction that was. The lock must be held."""
+def recover(writer: Writer, say: Callable[[str], None], *, going_on: bool = False) -> list[str]:
+    """Undo what was cut off; a sentence for each transaction that was. The lock must be held.
+
+    ``going_on``: but for one that waits for its packages, as long as those may still come.
+    """
     take_away(writer)  # a trial of a candidate that was cut off
     _tidy(writer)
     told: list[str] = []
     for checkpoint in reversed(Store(writer).load()):
-        if checkpoint.state == "done":
+        if checkpoint.state == "done" or (going_on and _may_go_on(writer, checkpoint)):
             continue
         say(f"undoing the {checkpoint.kind} that was cut off")
         kept = revert(writer, checkpoint, say)
         told.append(kept or f"a {checkpoint.kind} that was cut off has been undone")
     return told
+
+
+def _may_go_on(writer: Writer, checkpoint: Checkpoint) -> bool:
+    return checkpoint.state == WAITING and writer.now() - checkpoint.time < PACKAGES_SECONDS
 
 
 def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> str:

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Callable, NoReturn, Optional
 
 from sysmail.cli.arguments import COMMANDS, parse_arguments, policy_flags
 from sysmail.cli.progress import Progress
 from sysmail.cli.render import as_json, as_text
-from sysmail.errors import SysmailError
-from sysmail.report import Problem, Report
+from sysmail.report import Report
+from sysmail.session import carry_out, catch_signals, guarded
 
 __all__ = ["entry", "main"]
 
-LOCK = "/run/sysmail/lock"
-LOCK_SECONDS = 30.0
 CHANGING = frozenset({"apply", "rollback", "remove", "queue", "try"})
-
-
-class _Interrupted(BaseException):
-    """A signal asked us to end; a transaction that is open is undone on the way out."""
 
 
 def entry() -> NoReturn:
@@ -32,43 +26,21 @@ def entry() -> NoReturn:
 
 def main(argv: Sequence[str], machine: Optional[Any] = None) -> int:
     """Run a command; print its report; return the exit code. Never raises an Exception."""
-    as_json_wanted = "--json" in argv
-    metrics_wanted = False
-    command = next((word for word in argv if word in COMMANDS), "")
-    progress = Progress(quiet=as_json_wanted)
-    _catch_signals()
+    wanted = _Wanted("--json" in argv, next((word for word in argv if word in COMMANDS), ""))
+    progress = Progress(quiet=wanted.as_json)
+    catch_signals()
     try:
-        arguments = parse_arguments(argv)
-        as_json_wanted, command = arguments.json, arguments.command
-        metrics_wanted = getattr(arguments, "prometheus", False)
-        report = _run(arguments, progress.say, machine)
-    except SysmailError as error:
-        problem = Problem(error.code, error.message, error.remedy)
-        outcome = "refused" if error.exit_code != 1 else "failed"
-        report = Report(command, outcome, error.exit_code, errors=(problem,))
-    except (_Interrupted, KeyboardInterrupt):
-        problem = Problem(
-            "interrupted", "interrupted; the host is as it was before", "run it again"
-        )
-        report = Report(command, "interrupted", 1, errors=(problem,))
+        report = guarded(wanted.command, lambda: _run(argv, wanted, progress.say, machine))
     except BrokenPipeError:
         return 1
-    except Exception as error:
-        if os.environ.get("SYSMAIL_TRACEBACK"):
-            raise
-        problem = Problem(
-            "bug",
-            f"sysmail made a mistake: {type(error).__name__}: {error}",
-            "please report it, with the output of SYSMAIL_TRACEBACK=1",
-        )
-        report = Report(command, "failed", 1, errors=(problem,))
+    report = replace(report, command=wanted.command)
     progress.done()
-    if metrics_wanted and report.exit_code in {0, 1}:
+    if wanted.metrics and report.exit_code in {0, 1}:
         from sysmail.cli.prometheus import as_prometheus
 
         sys.stdout.write(as_prometheus(report) + "\n")
         return report.exit_code
-    return _print(report, as_json_wanted)
+    return _print(report, wanted.as_json)
 
 
 def _print(report: Report, json_wanted: bool) -> int:
@@ -87,52 +59,30 @@ def _print(report: Report, json_wanted: bool) -> int:
     return report.exit_code
 
 
-def _run(arguments: Any, say: Callable[[str], None], machine: Optional[Any]) -> Report:
-    from sysmail.commands.situation import require_root
+@dataclass
+class _Wanted:
+    """How the report is wanted: guessed from the words until they are understood."""
+
+    as_json: bool
+    command: str
+    metrics: bool = False
+
+
+def _run(
+    argv: Sequence[str], wanted: _Wanted, say: Callable[[str], None], machine: Optional[Any]
+) -> Report:
     from sysmail.host.machine import Machine
 
-    host = machine or Machine()
-    require_root(host)
-    command = arguments.command
-    lock = (
-        host.lock(LOCK, f"sysmail {command} (pid {os.getpid()})", LOCK_SECONDS)
-        if (command in CHANGING)
-        else None
+    arguments = parse_arguments(argv)
+    wanted.as_json, wanted.command = arguments.json, arguments.command
+    wanted.metrics = getattr(arguments, "prometheus", False)
+    return carry_out(
+        machine or Machine(),
+        arguments.command,
+        lambda host: _command(arguments, host, say),
+        say,
+        changes=arguments.command in CHANGING,
     )
-    try:
-        recovered = _recover(host, say, lock is not None)
-        report = _command(arguments, host, say)
-    finally:
-        if lock is not None:
-            lock.release()
-    if recovered:
-        report = _with_notes(report, recovered)
-    return report
-
-
-def _recover(host: Any, say: Callable[[str], None], locked: bool) -> list[str]:
-    """What was cut off is undone by the next command of any kind, unless one is under way."""
-    from sysmail.apply import Store, recover
-    from sysmail.errors import RefusedError
-
-    if Store(host).is_clean():
-        return []
-    if locked:
-        return recover(host, say)
-    try:
-        lock = host.lock(LOCK, f"sysmail recovery (pid {os.getpid()})", 0.0)
-    except RefusedError:
-        return []  # somebody is at work right now
-    try:
-        return recover(host, say)
-    finally:
-        lock.release()
-
-
-def _with_notes(report: Report, notes: list[str]) -> Report:
-    from dataclasses import replace
-
-    return replace(report, notes=(*notes, *report.notes))
 
 
 def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
@@ -173,14 +123,3 @@ def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
 
     run = rollback.rollback if command == "rollback" else rollback.remove
     return run(host, say, force=arguments.force)
-
-
-def _catch_signals() -> None:
-    def interrupt(number: int, _frame: Any) -> None:
-        # A second signal must not cut off the way back.
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, signal.SIG_IGN)
-        raise _Interrupted(number)
-
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, interrupt)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Callable, Optional
 
 from sysmail.apply import Checkpoint, Store, Transaction, revert
-from sysmail.apply.checkpoint import save
+from sysmail.apply.checkpoint import WAITING, keep_passwords, save
 from sysmail.apply.scratch import try_candidate
+from sysmail.commands.policy_source import Given
 from sysmail.commands.refusals import refuse_busy_port, refuse_takeover
 from sysmail.commands.situation import (
     Situation,
@@ -23,11 +25,11 @@ from sysmail.facts import Facts, collect
 from sysmail.host.port import Writer
 from sysmail.nexthop import is_temporary
 from sysmail.plan import InstallPackages, Retire, Step, WriteFile, plan
-from sysmail.prove import prove
+from sysmail.prove import Proof, prove
 from sysmail.report import FAIL, Problem, Report, StepResult, Verdict
 from sysmail.want import want
 
-__all__ = ["GO_ON", "run"]
+__all__ = ["GO_ON", "give_up", "go_on", "run"]
 
 Say = Callable[[str], None]
 GO_ON = "run `sysmail apply`, which goes on from there"
@@ -36,47 +38,146 @@ _STRUCTURAL = frozenset({"loopback-only", "local-clients", "no-secrets-told"})
 """Checks that only fail because of the host's set-up, never because of mail that waits."""
 
 
-def run(
+def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and all is by name
     writer: Writer,
-    policy_path: str,
+    given: Given,
     flags: Mapping[str, Optional[object]],
     say: Say,
     *,
     adopt: bool = False,
     acknowledge: bool = False,
+    relay: bool = False,
+    hand_over: bool = False,
 ) -> Report:
     """Bring the policy into force. The lock must be held.
 
     Exit code 0 in force and proven, 1 refused, rolled back or not proven, 3
     in force while a next hop that was good is down. ``acknowledge``: notices
-    that were lost up to now are known to a person.
+    that were lost up to now are known to a person. ``relay``: the relay is
+    asked for where the policy names no route. ``hand_over``: the caller installs
+    missing packages; the report then names them, and ``go_on`` does the rest.
     """
-    situation = look(writer, policy_path, flags)
+    situation = look(writer, given, flags, relay=relay)
     if situation.steps:
         refuse_takeover(writer, situation, adopt=adopt)
         refuse_busy_port(writer, situation)
-    trouble = probe_next_hop(writer, situation)
-    if trouble is not None and not _was_good(situation, trouble):
-        trouble.message += "; nothing was changed"
-        raise trouble
+    trouble = _ask_next_hop(writer, situation)
     _note_outage(writer, situation, trouble)
     if not situation.steps and not acknowledge:
-        return _report(situation, (), prove(writer, situation, trouble), trouble)
+        return _report(Proof(writer, situation, trouble), (), trouble)
     transaction = _begin(writer, situation, say, acknowledge=acknowledge)
+    with _or_back(writer, transaction.checkpoint, say):
+        return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
+
+
+def go_on(
+    writer: Writer,
+    given: Given,
+    flags: Mapping[str, Optional[object]],
+    say: Say,
+    *,
+    relay: bool = False,
+) -> Report:
+    """Go on with an apply that handed its packages over, now that they are there."""
+    checkpoint = _handed_over(writer)
+    with _or_back(writer, checkpoint, say):
+        checkpoint.state = "open"
+        transaction = Transaction(writer, collect(writer), checkpoint, say)
+        transaction.installed()
+        situation = look(writer, given, flags, relay=relay)
+        trouble = _ask_next_hop(writer, situation)
+        if situation.decision.summary().name != checkpoint.route.get("name"):
+            raise StepError(
+                "decision-changed",
+                f"while packages were installed it changed: {situation.decision.summary().reason}",
+                "run it again",
+            )
+        _require_installed(situation.desired, situation.facts, situation.steps)
+        return _finish(transaction, writer, situation, trouble, say)
+
+
+def give_up(writer: Writer, why: str, say: Say) -> Report:
+    """Undo an apply that handed its packages over: they could not be installed."""
+    with _or_back(writer, _handed_over(writer), say):
+        raise StepError("packages-not-installed", why, "install them by hand to see all of it")
+
+
+def _handed_over(writer: Writer) -> Checkpoint:
+    found = [c for c in Store(writer).load() if c.state == WAITING]
+    if not found:
+        raise StepError(
+            "preparation-undone", "another command has undone the preparation", "run it again"
+        )
+    return found[-1]
+
+
+@contextlib.contextmanager
+def _or_back(writer: Writer, checkpoint: Checkpoint, say: Say) -> Iterator[None]:
+    """Whatever goes wrong inside: the host is as it was before, and the error says so."""
     try:
-        done = _carry_out(transaction, writer, situation, say)
-        verdicts = prove(writer, _look_again(writer, situation, transaction.checkpoint), trouble)
-        _require_proof(situation, verdicts, done, trouble)
-        transaction.commit()
+        yield
     except BaseException as error:
         say("going back to how the host was")
-        kept = revert(writer, transaction.checkpoint, say)
+        kept = revert(writer, checkpoint, say)
         if isinstance(error, SysmailError):
             error.message += f"; {kept}" if kept else "; the host is as it was before"
         elif kept:
             raise StepError("interrupted", f"interrupted; {kept}", GO_ON) from error
         raise
-    return _report(situation, tuple(describe(step) for step in done), verdicts, trouble)
+
+
+def _finish(
+    transaction: Transaction,
+    writer: Writer,
+    situation: Situation,
+    trouble: Optional[HostError],
+    say: Say,
+    *,
+    hand_over: bool = False,
+) -> Report:
+    """The steps, the proof, and the end of the transaction."""
+    checkpoint = transaction.checkpoint
+    done = _carry_out(transaction, writer, situation, say, hand_over=hand_over)
+    results = (*(StepResult(**step) for step in checkpoint.steps), *map(describe, done))
+    if hand_over and done and _is_installation(done[-1]):
+        checkpoint.state, checkpoint.steps = WAITING, [vars(result) for result in results]
+        save(writer, checkpoint)
+        return _packages_wanted(situation, done[-1], results)
+    report = _report(
+        Proof(writer, _look_again(writer, situation, checkpoint), trouble), results, trouble
+    )
+    if results:
+        _require_proof(situation, report.verdicts, trouble)
+    checkpoint.steps = []
+    transaction.commit()
+    return report
+
+
+def _ask_next_hop(writer: Writer, situation: Situation) -> Optional[HostError]:
+    trouble = probe_next_hop(writer, situation)
+    if trouble is not None and not _was_good(situation, trouble):
+        trouble.message += "; nothing was changed"
+        raise trouble
+    return trouble
+
+
+def _is_installation(step: Step) -> bool:
+    """Whether somebody else can do it: nothing that is installed has to go."""
+    return isinstance(step, InstallPackages) and not step.replaced
+
+
+def _packages_wanted(situation: Situation, step: Step, results: tuple[StepResult, ...]) -> Report:
+    names = list(step.names) if isinstance(step, InstallPackages) else []
+    distro = situation.facts.distro
+    return Report(
+        command="apply",
+        outcome="packages-wanted",
+        exit_code=2,
+        changed=True,
+        route=situation.decision.summary(),
+        steps=results,
+        details={"packages": {"manager": distro.name if distro else "", "names": names}},
+    )
 
 
 def _was_good(situation: Situation, trouble: HostError) -> bool:
@@ -118,6 +219,7 @@ def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool)
         policy=dict(situation.asked),
         route={"name": route.name, "next_hop": route.next_hop, "reason": route.reason},
         losses_since=writer.now(),
+        relay_asked=situation.relay_asked,
     )
     if route.name == "mailu":
         checkpoint.route["port"] = str(situation.decision.port)
@@ -130,13 +232,23 @@ def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool)
     if before is not None and before.policy.get("admin", "") == admin and not acknowledge:
         checkpoint.losses_since = before.losses_since
     paths = {*situation.files, *(s.file.path for s in situation.steps if isinstance(s, WriteFile))}
-    return Transaction.begin(writer, situation.facts, checkpoint, sorted(paths), say)
+    transaction = Transaction.begin(writer, situation.facts, checkpoint, sorted(paths), say)
+    keep_passwords(writer, checkpoint, situation.passwords)
+    return transaction
 
 
 def _carry_out(
-    transaction: Transaction, writer: Writer, situation: Situation, say: Say
+    transaction: Transaction,
+    writer: Writer,
+    situation: Situation,
+    say: Say,
+    *,
+    hand_over: bool,
 ) -> list[Step]:
-    """Run the steps; after an installation plan the rest from what is there now."""
+    """Run the steps; after an installation plan the rest from what is there now.
+
+    ``hand_over``: up to an installation that the caller does.
+    """
     steps = list(situation.steps)
     done: list[Step] = []
     desired, facts = situation.desired, situation.facts
@@ -147,6 +259,9 @@ def _carry_out(
             say("trying the new configuration beside the one in force")
             try_candidate(writer, facts, desired)
             tried = True
+        if hand_over and isinstance(step, InstallPackages) and _is_installation(step):
+            transaction.prepare(step)
+            return [*done, step]
         say(describe(step).summary)
         transaction.do(step)
         done.append(step)
@@ -188,34 +303,28 @@ def _look_again(writer: Writer, situation: Situation, in_force: Checkpoint) -> S
 
 
 def _require_proof(
-    situation: Situation,
-    verdicts: list[Verdict],
-    done: list[Step],
-    trouble: Optional[HostError],
+    situation: Situation, verdicts: tuple[Verdict, ...], trouble: Optional[HostError]
 ) -> None:
     """StepError, hence the way back, when what was changed just now does not hold."""
     structural = _STRUCTURAL
     if trouble is None and not situation.desired.relay:
         structural |= {"verified-next-hop"}  # Mailu answers, and msmtp cannot use it
     broken = [v for v in verdicts if v.status == FAIL and v.check in structural]
-    if broken and done:
+    if broken:
         first = broken[0]
         raise StepError("not-proven", f"{first.check}: {first.evidence}", first.remedy)
 
 
-def _report(
-    situation: Situation,
-    steps: tuple[StepResult, ...],
-    verdicts: list[Verdict],
-    down: Optional[HostError],
-) -> Report:
+def _report(proof: Proof, steps: tuple[StepResult, ...], down: Optional[HostError]) -> Report:
+    """Prove, and say what came of it all."""
+    verdicts, decision = prove(proof), proof.situation.decision
     expected = {"verified-next-hop"} if down is not None else set()
     errors: tuple[Problem, ...] = ()
     outcome, code = ("applied" if steps else "unchanged"), 0
     if down is not None:
         outcome, code = "next-hop-down", 3
         where = "mail waits in the queue"
-        if situation.decision.route == "mailu":
+        if decision.route == "mailu":
             where = "msmtp has no queue, and programs that send are told"
         errors = (Problem(down.code, f"{down.message}; {where}", down.remedy),)
     if any(v.status == FAIL and v.check not in expected for v in verdicts):
@@ -225,8 +334,9 @@ def _report(
         outcome=outcome,
         exit_code=code,
         changed=bool(steps),
-        route=situation.decision.summary(),
+        route=decision.summary(),
         steps=steps,
         verdicts=tuple(verdicts),
         errors=errors,
+        details={"queue": proof.queue_summary()},
     )

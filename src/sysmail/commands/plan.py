@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Optional
 
+from sysmail.commands.policy_source import Given
 from sysmail.commands.refusals import refuse_takeover
 from sysmail.commands.situation import look
 from sysmail.describe import describe
@@ -15,10 +16,15 @@ __all__ = ["run"]
 
 
 def run(
-    reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]], *, adopt: bool = False
+    reader: Reader,
+    given: Given,
+    flags: Mapping[str, Optional[object]],
+    *,
+    adopt: bool = False,
+    relay: bool = False,
 ) -> Report:
     """Exit code 0 when there is nothing to do, 2 when there are changes."""
-    situation = look(reader, policy_path, flags)
+    situation = look(reader, given, flags, relay=relay)
     if situation.steps:
         refuse_takeover(reader, situation, adopt=adopt)
     steps = tuple(describe(step) for step in situation.steps)

@@ -1,19 +1,27 @@
 """Where the policy of a run comes from, and the password that it names.
 
-A file that is named, else ``/etc/sysmail/policy.toml`` (or .json) if it is
-there, else the policy of the last apply, else the defaults; flags go on top.
+A policy from Ansible, or a file that is named, else ``/etc/sysmail/policy.toml``
+(or .json) if it is there, else the policy of the last apply, else the
+defaults; flags go on top.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Optional
+from typing import Any, Optional, Union
 
 from sysmail.errors import HostError, NotPermittedError, PolicyError, UsageError
 from sysmail.host.port import Reader
-from sysmail.policy import Hop, Policy, Secret, parse, parse_text, with_flags
+from sysmail.policy import Hop, Policy, Secret, parse, with_flags
+from sysmail.policy.text import read_document
 
-__all__ = ["DEFAULT_FILES", "load_password", "load_policy"]
+__all__ = ["DEFAULT_FILES", "Given", "load_password", "load_policy"]
+
+Given = Union[str, Mapping[str, object]]
+"""A policy: the path of a file, ``""`` for the default one, or from Ansible as plain data."""
+
+ANSIBLE = "Ansible"
+NOTHING_KEPT: Mapping[str, str] = {}
 
 DEFAULT_FILES = ("/etc/sysmail/policy.toml", "/etc/sysmail/policy.json")
 MAX_POLICY = 20_000_000
@@ -22,28 +30,53 @@ MAX_PASSWORD = 4096
 
 def load_policy(
     reader: Reader,
-    path: str,
+    given: Given,
     flags: Mapping[str, Optional[object]],
     last: Optional[Mapping[str, object]],
+    *,
+    kept: Mapping[str, str] = NOTHING_KEPT,
+    relay: bool = False,
 ) -> tuple[Policy, str]:
-    """The policy and where it is from. UsageError (64) for any file that cannot be used."""
-    if path:
-        policy, source = _from_file(reader, path, must_exist=True), path
-    else:
-        policy, source = None, ""
-        for name in DEFAULT_FILES:
-            policy = _from_file(reader, name, must_exist=False)
-            if policy is not None:
-                source = name
-                break
-    if policy is None and last:
-        policy, source = parse(last), "the last apply"
-    if policy is None:
-        policy, source = parse({}), "the defaults"
-    return with_flags(policy, flags), source
+    """The policy and where it is from. UsageError (64) for any file that cannot be used.
+
+    ``kept`` are passwords that the ``last`` one brought along itself, by table.
+    ``relay``: the relay is meant where the policy names no route.
+    """
+    data, source = _read(reader, given)
+    if data is None and last:
+        data, source = _complete(last, kept), "the last apply"
+    if data is None:
+        data, source = {}, "the defaults"
+    if relay and isinstance(data, Mapping) and data.get("route") is None:
+        data = {**data, "route": "relay"}
+    inline = source in {"the last apply", ANSIBLE}
+    return with_flags(parse(data, from_ansible=inline), flags), source
 
 
-def _from_file(reader: Reader, path: str, must_exist: bool) -> Optional[Policy]:
+def _read(reader: Reader, given: Given) -> tuple[Any, str]:
+    """What is given, not trusted to be a mapping; None where nothing is."""
+    if not isinstance(given, str):
+        return given, ANSIBLE
+    if given:
+        return _from_file(reader, given, must_exist=True), given
+    for name in DEFAULT_FILES:
+        data = _from_file(reader, name, must_exist=False)
+        if data is not None:
+            return data, name
+    return None, ""
+
+
+def _complete(last: Mapping[str, object], kept: Mapping[str, str]) -> Mapping[str, object]:
+    """What was recorded, with the passwords that are recorded elsewhere."""
+    found = dict(last)
+    for name, password in kept.items():
+        table = last.get(name)
+        if isinstance(table, Mapping):
+            found[name] = {**table, "password": password}
+    return found
+
+
+def _from_file(reader: Reader, path: str, must_exist: bool) -> Optional[object]:
     try:
         real = reader.link(path) or path
         state = reader.state(real)
@@ -80,7 +113,7 @@ def _from_file(reader: Reader, path: str, must_exist: bool) -> Optional[Policy]:
         raise UsageError(
             "policy-syntax", f"{path} is not UTF-8 text: {error.reason}", "save it as UTF-8"
         ) from error
-    return parse_text(text, path)
+    return read_document(text, path)
 
 
 def load_password(reader: Reader, hop: Optional[Hop]) -> Optional[Secret]:

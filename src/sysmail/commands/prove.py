@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Optional
 
+from sysmail.commands.policy_source import Given
 from sysmail.commands.situation import look, probe_next_hop
 from sysmail.errors import PolicyError, UsageError
 from sysmail.host.port import Writer
 from sysmail.policy import parse
-from sysmail.prove import prove
+from sysmail.prove import Proof, prove
 from sysmail.report import FAIL, UNKNOWN, Report
 
 __all__ = ["check_recipient", "run"]
@@ -25,7 +26,7 @@ def check_recipient(address: str) -> None:
 
 
 def run(
-    writer: Writer, policy_path: str, flags: Mapping[str, Optional[object]], to: str = ""
+    writer: Writer, given: Given, flags: Mapping[str, Optional[object]], to: str = ""
 ) -> Report:
     """Exit code 0 when all pass, 1 when a promise is broken, 3 when one could not be determined.
 
@@ -34,8 +35,9 @@ def run(
     """
     if to:
         check_recipient(to)
-    situation = look(writer, policy_path, flags)
-    verdicts = prove(writer, situation, probe_next_hop(writer, situation))
+    situation = look(writer, given, flags)
+    proof = Proof(writer, situation, probe_next_hop(writer, situation))
+    verdicts = prove(proof)
     if to:
         from sysmail.commands.deliver import prove_deliveries
 
@@ -53,4 +55,5 @@ def run(
         exit_code=code,
         route=situation.decision.summary(),
         verdicts=tuple(verdicts),
+        details={"queue": proof.queue_summary()},
     )

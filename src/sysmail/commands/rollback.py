@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Callable
 
 from sysmail.apply import Checkpoint, Store, check_undo, undo
@@ -9,7 +10,7 @@ from sysmail.errors import RefusedError
 from sysmail.host.port import Writer
 from sysmail.report import Report, StepResult
 
-__all__ = ["remove", "rollback"]
+__all__ = ["foresee", "remove", "rollback"]
 
 
 def rollback(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report:
@@ -28,6 +29,13 @@ def remove(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report
         # Checked above, all at once: an edit that an apply had kept comes back on the way.
         undo(writer, checkpoint, say, force=True)
     return _report("remove", "removed", checkpoints[::-1])
+
+
+def foresee(writer: Writer) -> Report:
+    """What ``remove`` would undo. RefusedError where it would refuse."""
+    checkpoints = _checkpoints(writer)
+    check_undo(writer, checkpoints, force=False)
+    return replace(_report("remove", "changes", checkpoints[::-1]), exit_code=2, changed=False)
 
 
 def _checkpoints(writer: Writer) -> list[Checkpoint]:

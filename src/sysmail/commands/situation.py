@@ -8,7 +8,7 @@ from typing import Optional
 
 from sysmail import queue, submissions
 from sysmail.apply.checkpoint import Checkpoint, Store
-from sysmail.commands.policy_source import load_password, load_policy
+from sysmail.commands.policy_source import Given, load_password, load_policy
 from sysmail.commands.probe import port_owner, talk
 from sysmail.desired import Desired
 from sysmail.errors import HostError, NotPermittedError
@@ -37,7 +37,7 @@ class Situation:
     what was asked for, as plain data. ``waiting`` is the queue of a Postfix that
     would have to go, None where it cannot be listed. ``trouble`` is what talking to Mailu ran
     into where the decision depended on it; ``probed``: it did. ``down_for`` are
-    the seconds that a Mailu in use has not answered for.
+    the seconds that a Mailu in use has not answered for. ``relay_asked``: the relay was asked for.
     """
 
     facts: Facts
@@ -54,6 +54,12 @@ class Situation:
     trouble: Optional[HostError] = None
     probed: bool = False
     down_for: float = 0.0
+    relay_asked: bool = False
+
+    @property
+    def passwords(self) -> dict[str, str]:
+        """The passwords that the policy brings along itself, by table."""
+        return _passwords(self.policy)
 
     @property
     def sender(self) -> str:
@@ -71,12 +77,23 @@ def require_root(reader: Reader) -> None:
         )
 
 
-def look(reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]]) -> Situation:
-    """Look at the host. Errors as the parts raise them; nothing is changed."""
-    in_force = Store(reader).in_force()
+def look(
+    reader: Reader, given: Given, flags: Mapping[str, Optional[object]], *, relay: bool = False
+) -> Situation:
+    """Look at the host. Errors as the parts raise them; nothing is changed.
+
+    ``relay``: the relay is asked for. That lasts until a policy names a route.
+    """
+    store = Store(reader)
+    in_force = store.in_force()
     last = in_force.policy if in_force is not None else None
-    policy, source = load_policy(reader, policy_path, flags, last)
-    asked = dump(policy)
+    kept = store.passwords(in_force) if in_force is not None else {}
+    relay = relay or (in_force is not None and in_force.relay_asked)
+    policy, source = load_policy(reader, given, flags, last, kept=kept, relay=relay)
+    asked, passwords = dump(policy), _passwords(policy)
+    relay = relay and policy.route == "relay"
+    same = last == asked and kept == passwords
+    same = same and in_force is not None and in_force.relay_asked == relay
     facts = collect(reader)
     probed = needs_mailu(policy)
     used = in_force is not None and in_force.route.get("name") == "mailu"
@@ -88,7 +105,7 @@ def look(reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]]
         password = load_password(reader, decision.hop)
     desired = want(policy, facts, decision, password)
     files = file_states(reader, desired)
-    steps = plan(desired, facts, files, same_policy=last == asked)
+    steps = plan(desired, facts, files, same_policy=same)
     waiting: Optional[tuple[queue.Message, ...]] = ()
     if facts.postfix is not None and not desired.relay:
         found = queue.waiting(reader)
@@ -112,7 +129,18 @@ def look(reader: Reader, policy_path: str, flags: Mapping[str, Optional[object]]
         trouble=trouble,
         probed=probed,
         down_for=seen.down_for,
+        relay_asked=relay,
     )
+
+
+def _passwords(policy: Policy) -> dict[str, str]:
+    """The passwords that the policy brings along itself, by table."""
+    hops = {"mailu": policy.mailu, "smarthost": policy.smarthost}
+    return {
+        name: hop.password.reveal()
+        for name, hop in hops.items()
+        if hop is not None and hop.password is not None
+    }
 
 
 def _ask_mailu(

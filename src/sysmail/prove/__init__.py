@@ -7,11 +7,9 @@ a verdict. Nothing here changes the host: they get a ``Reader``.
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Callable
 
-from sysmail.commands.situation import Situation
 from sysmail.errors import HostError
-from sysmail.host.port import Reader
 from sysmail.prove import (
     accepted_senders,
     all_or_nothing,
@@ -27,7 +25,7 @@ from sysmail.prove import (
 from sysmail.prove.proof import Proof
 from sysmail.report import UNKNOWN, Verdict
 
-__all__ = ["CHECKS", "prove"]
+__all__ = ["CHECKS", "Proof", "prove"]
 
 CHECKS: dict[str, Callable[[Proof], Verdict]] = {
     "loopback-only": loopback_only.check,
@@ -43,11 +41,8 @@ CHECKS: dict[str, Callable[[Proof], Verdict]] = {
 }
 
 
-def prove(
-    reader: Reader, situation: Situation, next_hop_trouble: Optional[HostError]
-) -> list[Verdict]:
+def prove(proof: Proof) -> list[Verdict]:
     """Every check. One that cannot look is unknown, and says why."""
-    proof = Proof(reader, situation, next_hop_trouble)
     verdicts: list[Verdict] = []
     for name, check in CHECKS.items():
         try:

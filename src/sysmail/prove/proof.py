@@ -37,6 +37,13 @@ class Proof:
         """The queue; None when it cannot be listed."""
         return queue.waiting(self.reader)
 
+    def queue_summary(self) -> Optional[dict[str, Optional[float]]]:
+        """How many wait and when the oldest came, for a report; None where nothing is known."""
+        if self.waiting is None:
+            return None
+        oldest = min((message.arrived for message in self.waiting), default=None)
+        return {"count": len(self.waiting), "oldest": oldest}
+
     @cached_property
     def master_sockets(self) -> set[int]:
         """The sockets that Postfix's master has open."""

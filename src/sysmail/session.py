@@ -1,0 +1,113 @@
+"""What every way in does around a command: signals, the lock, recovery, failures as reports.
+
+The command line and Ansible both run their commands through here, so that
+the same host and policy give the same report.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from typing import Any, Callable
+
+from sysmail.errors import SysmailError
+from sysmail.report import Problem, Report
+
+__all__ = ["carry_out", "catch_signals", "guarded"]
+
+LOCK = "/run/sysmail/lock"
+LOCK_SECONDS = 30.0
+
+Say = Callable[[str], None]
+
+
+class _Interrupted(BaseException):
+    """A signal asked us to end; a transaction that is open is undone on the way out."""
+
+
+def guarded(command: str, work: Callable[[], Report]) -> Report:
+    """Do the work; whatever fails becomes a report. BrokenPipeError is left to the caller."""
+    try:
+        return work()
+    except SysmailError as error:
+        problem = Problem(error.code, error.message, error.remedy)
+        outcome = "refused" if error.exit_code != 1 else "failed"
+        return Report(command, outcome, error.exit_code, errors=(problem,))
+    except (_Interrupted, KeyboardInterrupt):
+        problem = Problem(
+            "interrupted", "interrupted; the host is as it was before", "run it again"
+        )
+        return Report(command, "interrupted", 1, errors=(problem,))
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if os.environ.get("SYSMAIL_TRACEBACK"):
+            raise
+        problem = Problem(
+            "bug",
+            f"sysmail made a mistake: {type(error).__name__}: {error}",
+            "please report it, with the output of SYSMAIL_TRACEBACK=1",
+        )
+        return Report(command, "failed", 1, errors=(problem,))
+
+
+def carry_out(
+    host: Any,
+    command: str,
+    work: Callable[[Any], Report],
+    say: Say,
+    *,
+    changes: bool,
+    going_on: bool = False,
+) -> Report:
+    """Run one command on a host: alone where it ``changes`` things, after recovery.
+
+    ``going_on``: a transaction that waits for its packages is gone on with, not undone.
+    """
+    from sysmail.commands.situation import require_root
+
+    require_root(host)
+    lock = (
+        host.lock(LOCK, f"sysmail {command} (pid {os.getpid()})", LOCK_SECONDS) if changes else None
+    )
+    try:
+        recovered = _recover(host, say, locked=changes, going_on=going_on)
+        report = work(host)
+    finally:
+        if lock is not None:
+            lock.release()
+    return replace(report, notes=(*recovered, *report.notes)) if recovered else report
+
+
+def _recover(host: Any, say: Say, *, locked: bool, going_on: bool) -> list[str]:
+    """What was cut off is undone by the next command of any kind, unless one is under way."""
+    from sysmail.apply import Store, recover
+    from sysmail.errors import RefusedError
+
+    if Store(host).is_clean():
+        return []
+    if locked:
+        return recover(host, say, going_on=going_on)
+    try:
+        lock = host.lock(LOCK, f"sysmail recovery (pid {os.getpid()})", 0.0)
+    except RefusedError:
+        return []  # somebody is at work right now
+    try:
+        # A status that a timer prints must not undo what Ansible is just installing for.
+        return recover(host, say, going_on=True)
+    finally:
+        lock.release()
+
+
+def catch_signals() -> None:
+    """SIGINT, SIGTERM and SIGHUP end the command with its way back; a second one does nothing."""
+
+    def interrupt(number: int, _frame: Any) -> None:
+        # A second signal must not cut off the way back.
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, signal.SIG_IGN)
+        raise _Interrupted(number)
+
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, interrupt)

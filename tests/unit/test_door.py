@@ -1,0 +1,230 @@
+"""The door for programs: requests and answers, packages that somebody else installs, passwords."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Optional
+
+import pytest
+
+from sysmail import door
+from sysmail.apply import Store
+from sysmail.cli.main import main
+from sysmail.cli.render import as_json
+from sysmail.commands import apply, plan, prove, status
+from unit.fake_debian import FakeDebian
+from unit.fake_host import ScriptedSession
+from unit.test_apply import OFFERS, cut_off, differences, put_back, silent
+
+PASSWORD = "correct horse battery"
+ADMIN = {"admin": "ops@example.com"}
+MAILU = {"host": "mail.example.org", "username": "u@example.org", "password": PASSWORD}
+
+
+@pytest.fixture(autouse=True)
+def _signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "catch_signals", lambda: None)
+
+
+def ask(host: FakeDebian, policy: Optional[dict[str, Any]] = None, **more: Any) -> dict[str, Any]:
+    """Ask for a policy to be in force."""
+    request = {"command": "apply", "policy": ADMIN if policy is None else policy, **more}
+    return door.answer(request, host)
+
+
+def install(host: FakeDebian, answer: dict[str, Any]) -> None:
+    """What Ansible's module does."""
+    assert answer["report"]["outcome"] == "packages-wanted"
+    assert answer["report"]["packages"]["manager"] == "apt"
+    names = answer["report"]["packages"]["names"]
+    assert host.run(["apt-get", "install", "-y", *names]).status == 0
+
+
+def bring_about(host: FakeDebian, **more: Any) -> dict[str, Any]:
+    """The whole way that the action plugin goes."""
+    answer = ask(host, **more)
+    if answer["report"]["outcome"] == "packages-wanted":
+        install(host, answer)
+        answer = ask(host, **more, phase="go_on")
+    return answer
+
+
+def with_mailu(host: FakeDebian) -> FakeDebian:
+    host.servers["mail.example.org", 465] = lambda: ScriptedSession(OFFERS)
+    return host
+
+
+def timeless(report: dict[str, Any]) -> str:
+    queue = report.get("queue")
+    return json.dumps({**report, "queue": queue and {**queue, "oldest": None}})
+
+
+@pytest.mark.parametrize("postfix", [True, False])
+def test_same_report_as_the_command_line(postfix: bool) -> None:
+    """Where packages are present it is the command line's report; a bare host ends the same."""
+    host, other = FakeDebian(postfix=postfix), FakeDebian(postfix=postfix)
+    if postfix:
+        for each in (host, other):
+            each.run(["apt-get", "install", "-y", "msmtp"])
+    answer = bring_about(host)
+    asked = apply.run(other, "", ADMIN, silent)
+    assert timeless(answer["report"]) == timeless(json.loads(as_json(asked)))
+    assert differences(host.world(), other.world()) == {}
+    again = ask(host)
+    assert timeless(again["report"]) == timeless(
+        json.loads(as_json(apply.run(other, "", ADMIN, silent)))
+    )
+    assert (again["exit_code"], again["report"]["changed"]) == (0, False)
+
+
+def test_a_check_changes_nothing() -> None:
+    """With check the answer is the plan, and the host stays as it is."""
+    host = FakeDebian()
+    before = host.world()
+    answer = ask(host, check=True)
+    assert (answer["report"]["command"], answer["exit_code"]) == ("plan", 2)
+    assert [step["name"] for step in answer["report"]["steps"]][:2] == [
+        "file /etc/postfix/main.cf",
+        "packages",
+    ]
+    assert differences(before, host.world()) == {}
+    assert Store(host).load() == []
+
+
+def test_packages_that_do_not_come() -> None:
+    """Given up, the host is as it was before, and the report says why."""
+    host = FakeDebian()
+    before = host.world()
+    assert ask(host)["exit_code"] == 2
+    answer = ask(host, phase="give_up", why="ansible.builtin.apt: no mirror")
+    assert answer["report"]["errors"][0] == {
+        "code": "packages-not-installed",
+        "message": "ansible.builtin.apt: no mirror; the host is as it was before",
+        "remedy": "install them by hand to see all of it",
+    }
+    assert differences(before, host.world()) == {}
+    assert Store(host).load() == []
+
+
+def test_packages_that_are_not_there_after_all() -> None:
+    """A package module that says yes and installed nothing is found out; all is put back."""
+    host = FakeDebian()
+    before = host.world()
+    ask(host)
+    answer = ask(host, phase="go_on")
+    assert answer["report"]["errors"][0]["code"] == "packages-not-installed"
+    assert differences(before, host.world()) == {}
+
+
+def test_somebody_else_in_between(capsys: pytest.CaptureFixture[str]) -> None:
+    """A status leaves the preparation alone; a command that changes undoes it, as after a kill."""
+    host = FakeDebian()
+    before = host.world()
+    answer = ask(host)
+    main(["status"], host)
+    assert [c.state for c in Store(host).load()] == ["packages"]
+    install(host, answer)
+    main(["rollback"], host)
+    assert differences(before, host.world()) == {}
+    late = ask(host, phase="go_on")
+    assert late["report"]["errors"][0]["code"] == "preparation-undone"
+    assert differences(before, host.world()) == {}
+    ask(host)
+    host.clock += 3600
+    main(["status"], host)
+    assert Store(host).load() == []
+    assert "has been undone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("half", ["begin", "go_on"])
+def test_death_at_every_change_is_undone(half: str) -> None:
+    """Killed at any change of either half, the next command puts everything back."""
+    host = FakeDebian()
+    before = host.world()
+    if half == "go_on":
+        install(host, ask(host))
+
+    def command(each: FakeDebian) -> None:
+        ask(each, phase=half)
+
+    for cut, at in cut_off(host, command):
+        put_back(cut)
+        assert differences(before, cut.world()) == {}, f"killed at {at.method} {at.what}"
+        assert cut.exposed == []
+
+
+def test_password_that_ansible_brought() -> None:
+    """Later commands know it without being told, and no report does."""
+    host = with_mailu(FakeDebian())
+    asked = {**ADMIN, "route": "relay", "mailu": MAILU}
+    answer = bring_about(host, policy=asked)
+    assert answer["exit_code"] == 0, answer["report"]["errors"]
+    assert prove.run(host, "", {}).exit_code == 0
+    assert plan.run(host, "", {}).outcome == "nothing-to-do"
+    told = [answer, status.run(host).as_data(), ask(host, policy=asked)]
+    assert PASSWORD not in json.dumps(told)
+    for path, state in host.tree().items():
+        if PASSWORD.encode() in getattr(state, "data", b""):
+            assert state.mode & 0o077 == 0, path
+    changed = {**asked, "mailu": {**MAILU, "password": "another one"}}
+    assert ask(host, policy=changed)["report"]["changed"]
+    assert ask(host, policy=changed)["report"]["changed"] is False
+    assert prove.run(host, "", {}).exit_code == 0
+
+
+def test_relay_that_was_asked_for() -> None:
+    """It stays the relay for who names no route, until a policy names one."""
+    host = with_mailu(FakeDebian(postfix=True))
+    host.run(["apt-get", "install", "-y", "msmtp"])
+    asked = {**ADMIN, "mailu": MAILU}
+    assert bring_about(host, policy=asked, relay=True)["report"]["route"]["name"] == "relay"
+    for relay in (False, True, False):
+        answer = ask(host, policy=asked, relay=relay)
+        assert (answer["exit_code"], answer["report"]["changed"]) == (0, False)
+        assert answer["report"]["route"]["name"] == "relay"
+    named = ask(host, policy={**asked, "route": "auto"}, check=True)
+    assert named["report"]["route"]["name"] == "mailu"
+
+
+def test_bad_policy_touches_nothing() -> None:
+    """A policy that cannot be used is 64, with the key's name, and nothing is written."""
+    host = FakeDebian()
+    before = host.world()
+    for policy in ({"admn": "x"}, {"admin": 3}, {"mailu": "mail.example.org"}):
+        answer = ask(host, policy=policy)
+        assert answer["exit_code"] == 64
+        assert answer["report"]["errors"][0]["remedy"]
+    assert differences(before, host.world()) == {}
+    assert Store(host).load() == []
+
+
+def test_absent() -> None:
+    """Remove puts the host back, and is content where there is nothing to remove."""
+    host = FakeDebian()
+    before = host.world()
+    bring_about(host)
+    looked = door.answer({"command": "remove", "check": True}, host)
+    assert (looked["exit_code"], looked["report"]["outcome"]) == (2, "changes")
+    removed = door.answer({"command": "remove"}, host)
+    assert (removed["exit_code"], removed["report"]["changed"]) == (0, True)
+    assert differences(before, host.world()) == {}
+    again = door.answer({"command": "remove"}, host)
+    assert (again["exit_code"], again["report"]["changed"]) == (0, False)
+
+
+def test_a_host_without_the_tool_gets_it() -> None:
+    """The archive is placed with the command, but not by a check, and goes with `remove`."""
+    from sysmail.fleet import archive, place
+
+    host, data = FakeDebian(), archive.build()
+    request = {"command": "apply", "policy": ADMIN}
+    door.answer_and_place({**request, "check": True}, data, "0123456789abcdef", host)
+    assert host.state(place.FOLDER) is None
+    door.answer_and_place(request, data, "0123456789abcdef", host)
+    path = place.archive_path("0123456789abcdef")
+    command = host.state(place.COMMAND)
+    assert command is not None
+    assert command.target == path
+    door.answer({"command": "remove"}, host)
+    assert host.state(path) is None
+    assert host.state(place.COMMAND) is None
