@@ -5,6 +5,7 @@
 
 A page says where a generated part belongs by two comments,
 ``<!-- generated: NAME -->`` and ``<!-- end -->``; what stands between is replaced.
+The specifications and the documentation of the Ansible collection are generated whole.
 The check also follows every link from page to page and to files of the repository.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
@@ -20,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Nothing of this is installed.
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
+from docs.ansible_files import FILES, roles_markdown  # noqa: E402
 from docs.error_codes import error_codes_markdown  # noqa: E402
 
 from sysmail.distro import DISTROS, Distro  # noqa: E402
@@ -104,6 +107,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "distributions": distributions_markdown,
     "other-mtas": other_mtas_markdown,
     "by-products": by_products_markdown,
+    "roles": roles_markdown,
 }
 
 _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -134,17 +138,26 @@ def broken_links(page: Path) -> list[str]:
     return broken
 
 
-def main(arguments: list[str]) -> int:
-    """Write or check all pages; returns the exit status."""
-    stale = 0
+def _wanted() -> Iterator[tuple[Path, str, str]]:
+    """Yield each file that is generated, in whole or in part: as it is, and as it has to be."""
     for page in sorted((ROOT / "docs").rglob("*.md")):
         before = page.read_text(encoding="utf-8")
-        after = render(before)
+        yield page, before, render(before)
+    for name, text in FILES.items():
+        path = ROOT / name
+        yield path, path.read_text(encoding="utf-8") if path.exists() else "", text()
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check everything that is generated; returns the exit status."""
+    stale = 0
+    for page, before, after in _wanted():
         if before == after:
             continue
         stale += 1
         print(f"{page.relative_to(ROOT)}: {'out of date' if arguments else 'written'}")
         if not arguments:
+            page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(after, encoding="utf-8")
     if not arguments:
         return 0
