@@ -20,6 +20,10 @@ override PYTHON := $(named)
 endif
 TESTS ?= tests/unit
 ARGS ?=
+# Hosts spend most of their time waiting: two labs side by side take half the time of one. A file's
+# tests share hosts, so they stay together.
+LABS ?= --numprocesses 2 --dist loadfile
+ANSIBLE_GALAXY ?= ansible-galaxy
 
 # Expanded only by what needs it: the version's own folder, so that versions do not mix.
 venv = .venv/$(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -59,7 +63,8 @@ check: venv ## formatting, lint, types, and whether generated documentation is u
 	@$(call venv,$(PYTHON))/bin/ruff format --check .
 	@$(call venv,$(PYTHON))/bin/ruff check .
 	@$(call venv,$(PYTHON))/bin/mypy
-	@$(call venv,$(PYTHON))/bin/mypy --python-version 3.11 tests/lab tests/hosts benchmarks
+	@$(call venv,$(PYTHON))/bin/mypy --python-version 3.11 tests/lab tests/hosts tests/fleet \
+		benchmarks
 	@$(call venv,$(PYTHON))/bin/python docs/generate.py --check
 
 .PHONY: format
@@ -93,7 +98,7 @@ lab-packages: root venv
 	fi
 
 .PHONY: lab
-lab: lab-packages ## as root: install what the lab needs, and build its base systems
+lab: lab-packages ## as root: install what the lab needs, build its base systems, get Ansible
 	@$(lab) build
 
 # A fresh Debian has a python3 that cannot make environments until python3-venv is there.
@@ -111,11 +116,12 @@ test: root python ## as root: everything; pytest's closing line of the hosts com
 	@$(MAKE) --no-print-directory hosts
 
 .PHONY: hosts
-hosts: root venv ## as root: the tests on booted hosts alone; ARGS for pytest
+hosts: root venv ## as root: the tests on booted hosts and of fleets alone; ARGS for pytest
 	@clean() { ($(lab) clean) >/dev/null || true; }; \
 	trap clean EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
 	status=0; \
-	$(call venv,$(PYTHON))/bin/python -m pytest tests/hosts $(ARGS) || status=$$?; \
+	$(call venv,$(PYTHON))/bin/python -m pytest tests/hosts tests/fleet $(LABS) $(ARGS) \
+		|| status=$$?; \
 	exit $$status
 
 .PHONY: bench
@@ -127,6 +133,20 @@ torture: root venv ## as root: kill and break hosts at random, as long as you le
 	@clean() { ($(lab) clean) >/dev/null || true; }; \
 	trap clean EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
 	$(call venv,$(PYTHON))/bin/python -m pytest tests/torture $(ARGS)
+
+# The tool goes along as one archive, which the collection places on each host.
+.PHONY: collection
+collection: venv ## the Ansible collection as one file in dist/; ANSIBLE_GALAXY=/path/to/it
+	@command -v $(ANSIBLE_GALAXY) >/dev/null || { echo "ansible-galaxy was not found:" \
+		"install ansible-core, or name it by ANSIBLE_GALAXY" >&2; exit 1; }
+	@rm -rf build/collection && mkdir -p build/collection dist
+	@cp -RL src/ansible_collections/sysmail/host/. build/collection
+	@find build/collection -name __pycache__ -type d -prune -exec rm -rf {} +
+	@mkdir -p build/collection/files
+	@PYTHONPATH=src $(call venv,$(PYTHON))/bin/python -c \
+		'import sys; from sysmail.fleet import archive; sys.stdout.buffer.write(archive.build())' \
+		>build/collection/files/sysmail.pyz
+	@$(ANSIBLE_GALAXY) collection build --force --output-path dist build/collection
 
 .PHONY: clean
 clean: ## remove what was made in the checkout; the lab's cache of base systems stays

@@ -345,7 +345,7 @@ def test_arch_is_a_pacman_host(fresh_host: FreshHost) -> None:
     assert "ID=arch" in host.run("cat /etc/os-release").stdout
     assert host.run("command -v apt-get dpkg dpkg-query apt", check=False).stdout == ""
     listed = host.run("pacman -Qq")
-    assert (listed.stdout, listed.stderr) == ("pacman\n", "")
+    assert (listed.stdout, listed.stderr) == ("base\npacman\n", "")
     host.run("pacman -Sy --noconfirm postfix msmtp")
     assert host.run("systemctl is-enabled postfix", check=False).stdout.strip() == "disabled"
     assert ":25 " not in host.run("ss -Hltn").stdout
@@ -358,7 +358,7 @@ def test_arch_is_a_pacman_host(fresh_host: FreshHost) -> None:
     assert "smtp-forwarder" in refused.stdout
     assert refused.returncode != 0
     host.run("systemctl stop postfix && pacman -Rns --noconfirm postfix msmtp")
-    assert host.run("pacman -Qq").stdout == "pacman\n"
+    assert host.run("pacman -Qq").stdout == "base\npacman\n"
     host.run("pacman -S --noconfirm msmtp-mta && test -x /usr/bin/sendmail")
 
 

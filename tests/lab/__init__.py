@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .controller import Controller
 from .fresh import FreshHost
 from .host import Host
 from .knock import Knocker, Knocks, Tally
@@ -9,10 +10,12 @@ from .lab import Lab
 from .machine import LabError
 from .mailu import Delivered, Mailu
 from .mx import Mx, Received, Rule
+from .played import OnHost, Played, TaskResult
 from .releases import NotOfferedError
 from .smarthost import Smarthost
 
 __all__ = [
+    "Controller",
     "Delivered",
     "FreshHost",
     "Host",
@@ -23,8 +26,11 @@ __all__ = [
     "Mailu",
     "Mx",
     "NotOfferedError",
+    "OnHost",
+    "Played",
     "Received",
     "Rule",
     "Smarthost",
     "Tally",
+    "TaskResult",
 ]

@@ -9,6 +9,7 @@ import argparse
 import subprocess
 import sys
 
+from . import ansible
 from .bases import RECIPES, layers
 from .clean import clean
 from .lab import Lab
@@ -22,7 +23,7 @@ def main() -> int:
     """Do what the arguments say; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m lab", description="The test lab.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build what is not in the cache: base systems, layers")
+    commands.add_parser("build", help="build what is not there: base systems, layers, Ansible")
     commands.add_parser("clean", help="take away what killed test runs left behind")
     shell = commands.add_parser(
         "shell", help="boot a host with DNS and an MX, and look around in it"
@@ -58,6 +59,9 @@ def _build() -> None:
         for base, packages in OFTEN:
             lab.host("build", base, packages=packages, boot=False)
             print(f"{base} with {' '.join(packages)}")
+    for series in ansible.series():
+        print(ansible.environment(series))
+    print(ansible.collections())
 
 
 def _shell(base: str, packages: list[str], command_line: list[str]) -> int:

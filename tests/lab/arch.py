@@ -56,9 +56,10 @@ def _make(root: Path, debs: Path, folder: Path) -> None:
         built.append(repack(package, debs, draft, repository))
     call(["repo-add", "-q", repository / "core.db.tar.gz", *built])
     _become_arch(root)
-    # As on every real host, the repositories' databases are there, and pacman is a package itself
-    # (with none at all, `pacman -Q` fails). Its files are in place already.
-    chroot(root, ["pacman", "-Sy", "--noconfirm", "--dbonly", "pacman"])
+    # As on every real host, the repositories' databases are there, and pacman is a package itself,
+    # there because `base` needs it. (Where no package at all is installed, or none for another's
+    # sake, pacman's questions fail, and so does what asks them.) Its files are in place already.
+    chroot(root, ["pacman", "-Sy", "--noconfirm", "--dbonly", "base"])
 
 
 def _runtime(root: Path) -> list[str]:
@@ -133,8 +134,10 @@ def packages(stock: Path) -> list[Package]:
             conflicts=("smtp-forwarder",),
             drop=("usr/bin/msmtpd", *_NEWALIASES, "usr/share/man/man1/msmtpd.1.gz"),
         ),
+        Package("base", (), depends=("pacman",)),
         Package("pacman", ("pacman-package-manager",)),
-        Package("s-nail", ("s-nail",)),
+        # Arch's repositories have groups, and community.general.pacman fails where there is none.
+        Package("s-nail", ("s-nail",), groups=("mail-readers",)),
     ]
 
 

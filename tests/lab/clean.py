@@ -53,6 +53,19 @@ def take_away(lab: str) -> None:
         call(["ip", "netns", "del", netns.name])
 
 
+def traces(lab: str) -> list[str]:
+    """Namespaces, mounts, folders and processes that have the lab's id in their names."""
+    found = [
+        f"{path}" for folder in (run_folder(), NETNS_FOLDER) for path in folder.glob(f"{lab}*")
+    ]
+    found += [line for line in Path("/proc/mounts").read_text().splitlines() if lab in line]
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found += [f"{process.parent.name}: {words}"] if lab in words else []
+    return found
+
+
 def _reap(pid: int) -> None:
     # A child of ours stays a zombie until somebody asks for its end.
     with contextlib.suppress(ChildProcessError):

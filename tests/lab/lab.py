@@ -7,13 +7,16 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from . import ansible
 from .ca import Ca
 from .clean import OWNER_FILE, clean, run_folder, take_away
+from .controller import Controller
 from .dns import Dns
 from .host import Host
 from .knock import Knocker
@@ -27,6 +30,7 @@ DOMAIN = "lab.test"
 RECEIVED_DOMAINS = ("example.org", "example.net", DOMAIN)
 # A booted systemd takes about a dozen; the kernel's default of 128 is full with ten hosts.
 _INOTIFY_INSTANCES = 1024
+_BOOTS_AT_ONCE = 4
 
 _numbers = itertools.count(1)
 
@@ -51,6 +55,8 @@ class Lab:
         self._smarthost_lock = threading.Lock()
         self._mailu: Mailu | None = None
         self._mailu_lock = threading.Lock()
+        self._controller: Controller | None = None
+        self._controller_lock = threading.Lock()
         self._handler: Any = None
 
     def __enter__(self) -> Self:
@@ -116,6 +122,17 @@ class Lab:
             host.boot()
         return host
 
+    def hosts(
+        self, wanted: Mapping[str, Mapping[str, Any]], at_once: int = _BOOTS_AT_ONCE
+    ) -> dict[str, Host]:
+        """Make and boot several hosts, `at_once` at the same time: name -> arguments of host().
+
+        Raises LabError if one of them does not boot; the others are there then.
+        """
+        with ThreadPoolExecutor(at_once) as pool:
+            made = {name: pool.submit(self.host, name, **how) for name, how in wanted.items()}
+        return {name: host.result() for name, host in made.items()}
+
     @property
     def smarthost(self) -> Smarthost:
         """The submission server, made and booted when it is first asked for (a few seconds)."""
@@ -137,8 +154,22 @@ class Lab:
                 self._mailu = mailu
             return self._mailu
 
+    @property
+    def controller(self) -> Controller:
+        """A node to run playbooks from, made when first asked for (a minute, the first time)."""
+        with self._controller_lock:
+            if self._controller is None:
+                collections = ansible.collections()  # what can fail comes first
+                with self._lock:
+                    node = self._network.add("controller")
+                # A short name: sockets of ssh are in it, whose paths must not be long.
+                self._controller = Controller(node, self._folder / "ctl", collections)
+            return self._controller
+
     def remove(self, host: Host) -> None:
         """Kill a host and take it away, with its disk, its cable and its name."""
+        if self._controller is not None:
+            self._controller.forget(host)
         host.remove()
         with self._lock:
             if host in self._hosts:

@@ -8,6 +8,7 @@ import shutil
 
 # Debian package -> the program of it that the lab runs.
 MACHINE_PACKAGES = {
+    "chromium": "chromium",
     "debootstrap": "debootstrap",
     "dnsmasq-base": "dnsmasq",
     "dpkg-dev": "dpkg-scanpackages",
@@ -15,6 +16,7 @@ MACHINE_PACKAGES = {
     "libarchive-tools": "bsdtar",
     "makepkg": "repo-add",
     "mount": "mount",
+    "openssh-client": "ssh",
     "openssl": "openssl",
     "pacman-package-manager": "pacman",
     "systemd-container": "systemd-nspawn",

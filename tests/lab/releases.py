@@ -1,8 +1,8 @@
 """The bases `debian11` and `debian13`: another Debian, and with it another Postfix and Python.
 
-Only as much of it as a mail relay needs: no more packages than systemd boots with and sysmail runs
-on, and a repository of what sysmail installs. Made like the `debian` base, by debootstrap
-from the mirror of the machine's own release.
+Only as much of it as a mail relay needs: no more packages than systemd boots with, and sysmail and
+Ansible run on, and a repository of what sysmail installs. Made like the `debian` base, by
+debootstrap from the mirror of the machine's own release.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from .chroot import chroot, services_kept_stopped
 from .debian import _offer_packages, _settle
 from .machine import LabError, call
 
-INSTALLED = ("systemd", "systemd-sysv", "dbus", "python3", "iproute2")
+INSTALLED = (
+    *("systemd", "systemd-sysv", "dbus", "python3", "iproute2"),
+    *("openssh-server", "sudo", "python3-apt"),  # as Ansible finds a host
+)
 OFFERED = ("postfix", "msmtp", "libsasl2-modules", "ca-certificates")
 ALTERNATIVE = ("msmtp-mta",)  # excludes Postfix, so it is fetched by itself
 

@@ -23,13 +23,17 @@ _DEBIAN_ONLY = (
 
 @dataclass(frozen=True)
 class Package:
-    """A package to be: its name, the Debian packages whose files it gets, and its relations."""
+    """A package to be: its name, the Debian packages whose files it gets, and its relations.
+
+    Its version is that of the first of them; without any it has none of their files, and is 1.
+    """
 
     name: str
     debian: tuple[str, ...]
     depends: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     backup: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()  # paths, as they are after the move to /usr/bin and /usr/lib
     files: dict[str, str] = field(default_factory=dict)  # path -> text, added or replaced
@@ -53,7 +57,7 @@ def repack(package: Package, debs: Path, work: Path, target: Path) -> Path:
         (work / path).parent.mkdir(parents=True, exist_ok=True)
         (work / path).write_text(text)
     _drop_empty(work)
-    upstream = version.rpartition(":")[2].split("-")[0].split("+")[0]
+    upstream = version.rpartition(":")[2].split("-")[0].split("+")[0] or "1"
     (work / ".PKGINFO").write_text(_pkginfo(package, f"{upstream}-1", _size(work)))
     if package.install:
         (work / ".INSTALL").write_text(package.install)
@@ -113,6 +117,7 @@ def _pkginfo(package: Package, version: str, size: int) -> str:
         "arch = x86_64",
         *(f"provides = {name}" for name in package.provides),
         *(f"conflict = {name}" for name in package.conflicts),
+        *(f"group = {name}" for name in package.groups),
         *(f"depend = {name}" for name in package.depends),
         *(f"backup = {path}" for path in package.backup),
     ]
