@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/hosts"))
 import applies
 import backlog
 import drain
+import role
 import sendmail
 
 from lab import Lab
@@ -28,6 +29,7 @@ SECTIONS = {
     "drain": drain.section,
     "sendmail": sendmail.section,
     "backlog": backlog.section,
+    "role": role.section,
 }
 
 
