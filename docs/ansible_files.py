@@ -168,8 +168,8 @@ _RETURN: Mapping[str, Any] = {
     },
     "queue": {
         "description": [
-            "What waits on the host: `count`, and `oldest`, when the oldest message came, in seconds"
-            " since 1970 in UTC, or null where nothing waits.",
+            "What waits on the host: `count`, and `oldest`, when the oldest message came, in"
+            " seconds since 1970 in UTC, or null where nothing waits.",
             "Null as a whole where nobody knows.",
         ],
         "returned": "when the tool ran",

@@ -21,9 +21,10 @@ sys.path.insert(0, str(ROOT / "src"))  # nothing of this is installed
 
 from sysmail.fleet.page import HostRow, render  # noqa: E402
 from sysmail.fleet.row import PROMISES  # noqa: E402
+from sysmail.prove.proof import APPLY  # noqa: E402
 
 PICTURE = ROOT / "docs" / "images" / "fleet-page.png"
-WIDTH, HEIGHT = 1320, 1150
+WIDTH, HEIGHT = 1320, 1240
 
 # The page asks for the system's own font; this is what the picture has for one.
 FONTS = """<fontconfig>
@@ -47,6 +48,7 @@ def host(
     way: tuple[str, str] = ("relay", "mailu"),
     queue: tuple[int, Optional[float]] = (0, None),
     bad: Optional[Bad] = None,
+    error: Optional[Mapping[str, str]] = None,
 ) -> HostRow:
     """A host that sysmail ran on; ``queue`` is the count and the age of the oldest message."""
     verdicts = []
@@ -60,12 +62,19 @@ def host(
         "command": "apply",
         "route": {"name": way[0], "next_hop": way[1], "reason": "the policy asks for it"},
         "verdicts": verdicts,
-        "errors": [],
+        "errors": [error] if error else [],
     }
     count, age = queue
     oldest = None if age is None else NOW - age
     return HostRow(name, outcome, report=report, queue={"count": count, "oldest": oldest})
 
+
+DOWN = {
+    "code": "port-closed",
+    "message": "no connection to mail.example.org port 465: No route to host; "
+    "mail waits in the queue",
+    "remedy": "check that the server runs and that no firewall is in between",
+}
 
 SAMPLE = (
     host(
@@ -80,10 +89,12 @@ SAMPLE = (
             ),
             "verified-next-hop": (
                 "fail",
-                "mail.example.org port 465 refused the login of no-reply@example.org: 535 5.7.8",
-                "put the right token into `password_file`, then run `sysmail apply`",
+                "the next hop is down: no connection to mail.example.org port 465: "
+                "No route to host",
+                DOWN["remedy"],
             ),
         },
+        error=DOWN,
     ),
     host(
         "web3.example.org",
@@ -91,13 +102,13 @@ SAMPLE = (
         bad={
             "loopback-only": (
                 "fail",
-                "master (Postfix) listens on 0.0.0.0 port 25",
-                "run `sysmail apply`",
+                "exim4 listens on ::1 port 25 beside Postfix",
+                "stop that program: mail given to it does not reach the relay",
             ),
             "local-clients": (
-                "unknown",
-                "no answer on ::1 port 25 within 5 s",
-                "run `sysmail apply`, or see the log of Postfix",
+                "fail",
+                "a client on ::1 is refused: 550 relay not permitted",
+                APPLY,
             ),
         },
     ),
@@ -108,9 +119,11 @@ SAMPLE = (
             "version": 1,
             "errors": [
                 {
-                    "code": "already-a-mail-server",
-                    "message": "this host takes mail for example.org and has 31 mailboxes",
-                    "remedy": "leave it as it is, or run `sysmail apply --adopt`",
+                    "code": "mail-server",
+                    "message": "this host is a mail server already: /var/mail/anna holds mail; "
+                    "Postfix is the destination of example.net (mydestination)",
+                    "remedy": "leave it as it is, or give --adopt to replace it "
+                    "(everything is kept for rollback)",
                 }
             ],
         },
@@ -118,8 +131,9 @@ SAMPLE = (
     HostRow(
         "edge-fra2.example.org",
         "unreachable",
-        "ssh: connect to host edge-fra2.example.org port 22: no route to host",
-        "check that it is up and that ssh gets there, then run the playbook again",
+        "Task failed: Failed to connect to the host via ssh: "
+        "ssh: connect to host edge-fra2.example.org port 22: No route to host",
+        "check that it is up and that the login works, then run the playbook again",
     ),
     host(
         "ci-runner4.example.org",

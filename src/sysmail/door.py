@@ -9,8 +9,9 @@ A request is a mapping with these keys, all but ``command`` optional:
     policy              the keys of the policy; empty for the policy of the host itself
     relay, adopt, acknowledge_losses    as in ``commands.apply.run``
 
-The answer is ``{"report", "exit_code"}``: the report as the command line
-prints it with ``--json``. Its outcome ``packages-wanted`` means that the caller
+The answer is ``{"report", "exit_code"}``, and ``placed`` where that is about the
+tool itself, which came along or is gone: the report as the command line prints
+it with ``--json``. Its outcome ``packages-wanted`` means that the caller
 has to install ``report["packages"]`` and then ask again with ``go_on``.
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
 from sysmail.errors import SysmailError
-from sysmail.report import Problem, Report
+from sysmail.report import Report
 from sysmail.session import carry_out, catch_signals, guarded
 
 __all__ = ["answer", "answer_and_place"]
@@ -51,33 +52,59 @@ def answer(
             going_on=request.get("phase", "begin") != "begin",
         ),
     )
-    if command == "remove" and report.exit_code == 0 and not check:
+    found: dict[str, Any] = {"report": report.as_data(), "exit_code": report.exit_code}
+    if not check and _leaves_nothing(host, command, report):
         from sysmail.fleet import place
 
         place.take_away(host)
+        found["placed"] = False
     elif archive and not check and not _is_compiled():
         from sysmail.fleet import place
 
         place.compile_anew(host, archive)
-    return {"report": report.as_data(), "exit_code": report.exit_code}
+    return found
 
 
 def answer_and_place(
     request: Mapping[str, Any], archive: bytes, identity: str, machine: Optional[Any] = None
 ) -> dict[str, Any]:
-    """The same on a host that does not have the tool yet: it gets it first, but for a check."""
-    from sysmail.fleet import place
+    """The same on a host that does not have the tool yet: it gets it first, but for a check.
+
+    A policy that cannot be used leaves nothing on the host. ``placed`` says
+    whether the host got the tool, or with a check would.
+    """
     from sysmail.host.machine import Machine
 
     host = machine or Machine()
-    if not request.get("check") and request["command"] != "remove":
-        try:
-            place.place(host, archive, identity)
-        except SysmailError as error:
-            problem = Problem(error.code, error.message, error.remedy)
-            report = Report(str(request["command"]), "failed", 1, errors=(problem,))
-            return {"report": report.as_data(), "exit_code": 1}
-    return answer(request, host)
+    placed = request["command"] != "remove"
+    if placed:
+        shown = "plan" if request.get("check") else str(request["command"])
+        report = guarded(shown, lambda: _place(host, request, archive, identity))
+        if report.exit_code != 0:
+            return {"report": report.as_data(), "exit_code": report.exit_code, "placed": False}
+    return {"placed": placed, **answer(request, host)}
+
+
+def _place(host: Any, request: Mapping[str, Any], archive: bytes, identity: str) -> Report:
+    from sysmail.commands.policy_source import load_policy
+    from sysmail.fleet import place
+
+    load_policy(host, request.get("policy") or "", {}, None, relay=bool(request.get("relay")))
+    if not request.get("check"):
+        place.place(host, archive, identity)
+    return Report(str(request["command"]), "placed", 0)
+
+
+def _leaves_nothing(host: Any, command: str, report: Report) -> bool:
+    """Whether nothing of sysmail is on the host now: removed, or a first apply that failed."""
+    from sysmail.apply import Store
+
+    if command == "remove" or report.exit_code in (0, 2, 3):
+        return command == "remove" and report.exit_code == 0
+    try:
+        return not Store(host).load()
+    except SysmailError:
+        return False
 
 
 def _is_compiled() -> bool:

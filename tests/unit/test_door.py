@@ -116,6 +116,21 @@ def test_packages_that_are_not_there_after_all() -> None:
     assert differences(before, host.world()) == {}
 
 
+def test_next_hop_that_fails_in_between() -> None:
+    """Good before the packages came and wrong after: all is put back, and it is said once."""
+    host = with_mailu(FakeDebian())
+    before, asked = host.world(), {**ADMIN, "route": "relay", "mailu": MAILU}
+    install(host, ask(host, policy=asked))
+    refuses = {**OFFERS, "AUTH": "535 no"}
+    host.servers["mail.example.org", 465] = lambda: ScriptedSession(refuses)
+    answer = ask(host, policy=asked, phase="go_on")
+    (error,) = answer["report"]["errors"]
+    assert error["code"] == "login-refused"
+    assert error["message"].endswith("the host is as it was before")
+    assert "nothing was changed" not in error["message"]
+    assert differences(before, host.world()) == {}
+
+
 def test_somebody_else_in_between(capsys: pytest.CaptureFixture[str]) -> None:
     """A status leaves the preparation alone; a command that changes undoes it, as after a kill."""
     host = FakeDebian()

@@ -141,4 +141,28 @@ def test_package_modules() -> None:
     assert set(exchange.PACKAGE_MODULES) == {distro.name for distro in DISTROS}
     asked = exchange.package_arguments("apt", ["postfix"], refresh=True)
     assert (asked["install_recommends"], asked["update_cache"]) == (False, True)
-    assert exchange.why_failed({"msg": "", "stderr": "a\n b"}) == "failed: a b"
+
+
+class _Died:
+    """A module that died, as ansible-core 2.21 tells it."""
+
+    class event:  # noqa: N801 - the name that Ansible gives it
+        msg = "Segmentation\nfault"
+
+
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [
+        ({"msg": "", "stderr": "a\n b"}, "failed: a b"),
+        ({"msg": "no\nlock: held", "stderr": "held"}, "no lock: held"),
+        ({"exception": _Died()}, "Segmentation fault"),
+        (
+            {"msg": "exit 2", "stdout": "Get:1\ndpkg: error: parsing file 'x'\n near line 3\nE: y"},
+            "dpkg: error: parsing file 'x' near line 3",
+        ),
+        ({}, "failed"),
+    ],
+)
+def test_why_a_package_module_failed(done: dict[str, Any], words: str) -> None:
+    """The cause is found wherever it is said, on one line and once."""
+    assert exchange.why_failed(done) == words

@@ -61,7 +61,11 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
     if situation.steps:
         refuse_takeover(writer, situation, adopt=adopt)
         refuse_busy_port(writer, situation)
-    trouble = _ask_next_hop(writer, situation)
+    try:
+        trouble = _ask_next_hop(writer, situation)
+    except HostError as error:
+        error.message += "; nothing was changed"
+        raise
     _note_outage(writer, situation, trouble)
     if not situation.steps and not acknowledge:
         return _report(Proof(writer, situation, trouble), (), trouble)
@@ -154,9 +158,9 @@ def _finish(
 
 
 def _ask_next_hop(writer: Writer, situation: Situation) -> Optional[HostError]:
+    """None where it answers, or what it ran into where mail can wait; raised otherwise."""
     trouble = probe_next_hop(writer, situation)
     if trouble is not None and not _was_good(situation, trouble):
-        trouble.message += "; nothing was changed"
         raise trouble
     return trouble
 

@@ -5,6 +5,7 @@ The action plugin does the talking; what is said is decided here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -42,6 +43,8 @@ PACKAGE_MODULES: Mapping[str, str] = {
     "apk": "community.general.apk",
 }
 """The distribution's own module of Ansible, by sysmail's name of the package manager."""
+
+_DPKG_SAYS = re.compile(r"^dpkg: error[^\n]*(?:\n[ \t][^\n]*)?", re.MULTILINE)
 
 _TRUE = {"yes", "true", "on", "1", "y", "t"}
 _FALSE = {"no", "false", "off", "0", "n", "f", ""}
@@ -139,9 +142,18 @@ def wants_packages(answer: Mapping[str, Any]) -> bool:
 
 
 def why_failed(done: Mapping[str, Any]) -> str:
-    """What another module's failure says, on one line: some say it on standard error alone."""
+    """What another module's failure says, on one line.
+
+    Some say it on standard error alone; of one that died Ansible keeps the words
+    apart; and where dpkg itself gave up, only the output has the reason.
+    """
+    cause = _DPKG_SAYS.search(str(done.get("stdout") or ""))
+    if cause:
+        return " ".join(cause[0].split())
+    died_of = getattr(getattr(done.get("exception"), "event", None), "msg", "")
+    message = " ".join(str(done.get("msg") or died_of or "failed").split())
     said = " ".join(str(done.get("stderr") or "").split())[-300:]
-    return ": ".join(words for words in (str(done.get("msg") or "failed"), said) if words)
+    return message if said in message else f"{message}: {said}"
 
 
 def unusable(error: SysmailError) -> dict[str, Any]:

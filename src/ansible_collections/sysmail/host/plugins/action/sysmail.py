@@ -73,9 +73,9 @@ class ActionModule(ActionBase):
             trouble = self._install(wanted)
             placed = answer.get("placed", False)
             if trouble:
-                answer = {**ask(phase="give_up", why=trouble), "placed": placed}
+                answer = {"placed": placed, **ask(phase="give_up", why=trouble)}
                 break
-            answer = {**ask(phase="go_on"), "placed": placed}
+            answer = {"placed": placed, **ask(phase="go_on")}
             names += wanted["names"]
         return exchange.result(answer, packages=names)
 
@@ -86,7 +86,7 @@ class ActionModule(ActionBase):
         if not answer.get("missing"):
             return answer
         arguments["archive"] = base64.b64encode(archive.build()).decode()
-        return {"placed": True, **self._run_module(self._task.action, arguments)}
+        return self._run_module(self._task.action, arguments)
 
     def _install(self, wanted: dict[str, Any]) -> str:
         """Install with the distribution's module; empty, or why it failed.

@@ -1,17 +1,8 @@
 # Copyright: the sysmail authors. MIT License (see LICENSE).
 """Writes one page about the mail of all hosts of a run."""
 
+# ruff: noqa: E402 - validate-modules wants the documentation before the imports
 from __future__ import annotations
-
-import os
-import tempfile
-import time
-from collections.abc import Callable, Mapping
-from functools import wraps
-from pathlib import Path
-from typing import Any
-
-from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
 name: page
@@ -38,8 +29,18 @@ options:
 requirements:
   - V(sysmail.host.page) in C(callbacks_enabled)
 author:
-  - the sysmail authors
+  - the sysmail authors (!UNKNOWN)
 """
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
 
 TITLE = "Outbound mail of the fleet"
 KEPT = ("report", "queue")
