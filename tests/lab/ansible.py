@@ -102,6 +102,34 @@ def collections() -> Path:
     return made_once(target, "community.general", current, _unpack)
 
 
+# What a checkout has beside the project itself; `seed` is what the project grew from.
+_NOT_THE_PROJECT = ".git .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache".split()
+
+
+def copy_project(target: Path) -> Path:
+    """A copy of the project as somebody who cloned it has it, with the checkout's environments."""
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        top = _NOT_THE_PROJECT if folder == f"{CHECKOUT}" else []
+        return [name for name in names if name in ("__pycache__", *top)]
+
+    shutil.copytree(CHECKOUT, target, symlinks=True, ignore=left_out)
+    return target
+
+
+def build_collection(project: Path) -> Path:
+    """The tarball that `make collection` makes in a copy of the project; it stays in its dist."""
+    # By a link: what is there is not made anew, and nothing but the environment is the checkout's.
+    environments = project / ".venv"
+    if not environments.exists():
+        environments.symlink_to(CHECKOUT / ".venv")
+    galaxy = environment(newest()) / "bin/ansible-galaxy"
+    python = Path(sys.base_prefix) / f"bin/python3.{sys.version_info.minor}"
+    call(["make", "collection", f"PYTHON={python}", f"ANSIBLE_GALAXY={galaxy}"], cwd=project)
+    (tarball,) = (project / "dist").glob("*.tar.gz")
+    return tarball
+
+
 def _python_for(name: str) -> Path | None:
     oldest, latest = _CONTROLLERS[name]
     able = [minor for minor in pythons() if oldest <= minor <= latest]

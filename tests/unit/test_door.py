@@ -243,3 +243,21 @@ def test_a_host_without_the_tool_gets_it() -> None:
     door.answer({"command": "remove"}, host)
     assert host.state(path) is None
     assert host.state(place.COMMAND) is None
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_host_that_is_not_changed_does_not_keep_the_tool(check: bool) -> None:
+    """A policy that cannot be used, a refusal, or a removal leaves nothing, and says so."""
+    from sysmail.fleet import archive, place
+
+    data, identity = archive.build(), "0" * 16
+    for request in (
+        {"command": "apply", "policy": {"admn": "x"}},
+        {"command": "remove"},
+        {"command": "apply", "policy": {**ADMIN, "smarthost": {"host": "mail.example.org"}}},
+    ):
+        host = FakeDebian(postfix=True)  # and no server answers at that name
+        made = door.answer_and_place({**request, "check": check}, data, identity, host)
+        assert host.state(place.FOLDER) is None
+        assert made.get("placed", False) is False or check
+        assert host.state(place.COMMAND) is None

@@ -1,0 +1,339 @@
+"""The password of a policy is told to Postfix or msmtp and to nobody else, however a run ends."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onhost import differences, snapshot
+
+from lab import Controller, Host, Lab, Played
+from lab.machine import wait_until
+from lab.mailu import ACCOUNTS
+
+pytestmark = pytest.mark.hosts
+
+LOGIN = "no-reply@example.org"
+PASSWORD = ACCOUNTS[LOGIN]
+WRONG = "7e57-not-the-password-7e57"
+PLANTED = "7e57-planted-7e57"
+CA_FILE = "/etc/ssl/lab-ca.pem"
+MODULE = "sysmail.host.sysmail"
+TMP = ("root/.ansible/tmp", "home/alice/.ansible/tmp", "tmp", "var/tmp", "dev/shm")
+USERS = ("root", "alice")
+BY_ROLE: list[dict[str, Any]] = [
+    {"hosts": "all", "gather_facts": False, "roles": ["sysmail.host.sys_svc_mail"]}
+]
+BY_MODULE: list[dict[str, Any]] = [
+    {
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [{MODULE: {"policy": "{{ sys_svc_mail_policy }}"}}],
+    }
+]
+# What stands in the table `mailu` beside its other keys, and the key that is to be named.
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "misspelt key": ({"hots": "mail.example.org"}, "hots"),
+    "wrong type": ({"port": "many"}, "port"),
+    "list as password": ({"password": [PASSWORD]}, "password"),
+    "misspelt password": ({"passwort": PASSWORD}, "passwort"),
+}
+
+
+def forms(secret: str) -> list[bytes]:
+    """How a secret looks where it is told: as it is, and as SMTP's logins have it."""
+    plain = secret.encode()
+    login = b"\0" + LOGIN.encode() + b"\0" + plain
+    # Without the last characters, which depend on what follows.
+    return [plain, base64.b64encode(plain)[:-4], base64.b64encode(login)[:-4]]
+
+
+SECRETS = [form for secret in (PASSWORD, WRONG, PLANTED) for form in forms(secret)]
+
+
+def has_secret(data: bytes) -> bool:
+    return any(secret in data for secret in SECRETS)
+
+
+@dataclass(frozen=True)
+class Left:
+    """A file with a secret: its path on the target, its mode, and that of its folder."""
+
+    path: str
+    mode: int
+    folder_mode: int
+
+
+@dataclass
+class Watch:
+    """Looks at all processes of the target and of the controller, and at temporary files."""
+
+    host: Host
+    controller: Controller
+    processes: set[str] = field(default_factory=set)
+    programs: set[str] = field(default_factory=set)
+    files: set[Left] = field(default_factory=set)
+    _over: bool = False
+    _wrong: list[Exception] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        self._over = False
+        thread = threading.Thread(target=self._loop)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over = True
+            thread.join()
+        assert self._wrong == []
+
+    def _loop(self) -> None:
+        try:
+            nodes = (self.host.node, self.controller.node)
+            spaces = {("net", node.netns_path.stat().st_ino) for node in nodes}
+            spaces.add(("pid", Path(f"/proc/{self.host.leader}/ns/pid").stat().st_ino))
+            while not self._over:
+                for name in os.listdir("/proc"):  # noqa: PTH208 - it has to be quick
+                    if name.isdigit():
+                        with contextlib.suppress(OSError):  # it has ended
+                            self._process(name, spaces)
+                self._files()
+                time.sleep(0.002)
+        except Exception as problem:  # noqa: BLE001 - told by looking()
+            self._wrong.append(problem)
+
+    def _process(self, pid: str, spaces: set[tuple[str, int]]) -> None:
+        ours = {(kind, os.stat(f"/proc/{pid}/ns/{kind}").st_ino) for kind in ("net", "pid")}  # noqa: PTH116
+        if not ours & spaces:
+            return
+        for file in ("cmdline", "environ"):
+            data = Path(f"/proc/{pid}/{file}").read_bytes()
+            if file == "cmdline":
+                self.programs.update(Path(word).name for word in data.decode().split("\0")[:2])
+            if has_secret(data):
+                self.processes.add(f"{file}: {data!r}")
+
+    def _files(self) -> None:
+        top = Path(f"/proc/{self.host.leader}/root")
+        for folder in TMP:
+            for path in (top / folder).rglob("*"):
+                with contextlib.suppress(OSError):  # it has gone
+                    if path.is_file() and has_secret(path.read_bytes()):
+                        modes = (each.stat().st_mode & 0o777 for each in (path, path.parent))
+                        self.files.add(Left(f"/{path.relative_to(top)}", *modes))
+
+
+@pytest.fixture(scope="module")
+def host(lab: Lab, controller: Controller) -> Iterator[Host]:
+    made = lab.host("secret")
+    try:
+        shutil.copy(lab.mailu.ca_file, made.root / CA_FILE.lstrip("/"))
+        yield made
+    finally:
+        controller.hang_up()
+        lab.remove(made)
+
+
+@pytest.fixture(scope="module")
+def ways(controller: Controller, host: Host) -> dict[str, dict[str, Any]]:
+    """As root, and through sudo, which writes commands into the journal."""
+    return {user: controller.admit(host, user) for user in USERS}
+
+
+@pytest.fixture
+def watch(host: Host, controller: Controller, ways: dict[str, dict[str, Any]]) -> Watch:
+    assert ways
+    return Watch(host, controller)
+
+
+def policy(lab: Lab, mailu: dict[str, Any], **more: Any) -> dict[str, Any]:
+    server = {"host": lab.mailu.host, "username": LOGIN, "password": PASSWORD, "ca_file": CA_FILE}
+    return {"admin": "ops@example.org", **more, "mailu": {**server, **mailu}}
+
+
+def inventory(way: dict[str, Any], policy: dict[str, Any]) -> dict[str, Any]:
+    return {"all": {"hosts": {"secret": {**way, "sys_svc_mail_policy": policy}}}}
+
+
+def require_silence(played: Played, page: Path | None = None) -> None:
+    """No secret in what a run printed, in results as `register` gives them, and on the page."""
+    said = played.out + played.err + repr([dict(r.result) for r in played.results])
+    if page is not None:
+        said += page.read_text()
+    found = [line for line in said.splitlines() if has_secret(line.encode())]
+    assert found == []
+
+
+def loud(page: Path) -> dict[str, str]:
+    return {"ANSIBLE_CALLBACKS_ENABLED": "results,sysmail.host.page", "SYSMAIL_PAGE": f"{page}"}
+
+
+def test_watch_sees_secrets(host: Host, watch: Watch) -> None:
+    """An argument, an environment and a file with a secret are noticed while they are there."""
+    with watch.looking():
+        host.run(["install", "-D", "-m", "604", "/dev/stdin", "/tmp/x/y"], input=PLANTED)
+        told = [
+            host.start(["sh", "-c", "read x", PLANTED]),
+            host.start(["sh", "-c", "read x"], env={"PLANTED": PLANTED}),
+        ]
+        try:
+            wait_until("noticed", lambda: len(watch.processes) > 1 and len(watch.files) > 0)
+        finally:
+            for process in told:
+                process.communicate("\n")
+    host.run(["rm", "-r", "/tmp/x"])
+    assert {seen.split(":")[0] for seen in watch.processes} == {"cmdline", "environ"}
+    assert {(left.path, left.mode) for left in watch.files} == {("/tmp/x/y", 0o604)}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_in_policy_touches_nothing(
+    lab: Lab,
+    controller: Controller,
+    host: Host,
+    ways: dict[str, dict[str, Any]],
+    watch: Watch,
+    mistake: str,
+) -> None:
+    """The key is named and the password is not, exit code 64; no archive is left on the host."""
+    mailu, key = MISTAKES[mistake]
+    before = snapshot(host)
+    codes: list[int] = []
+    for book in (BY_ROLE, BY_MODULE):
+        for check in (True, False):
+            wrong = inventory(ways["root"], policy(lab, mailu))
+            with watch.looking():
+                played = controller.play(book, wrong, "-vvvv", pipelining=True, check=check)
+            assert played.status == 2, played.out
+            assert key in played.failed()["secret"]
+            assert played.changed() == []
+            require_silence(played)
+            codes += [r.result["exit_code"] for r in played.of("secret") if r.action == MODULE]
+    # The specification of the role finds some before the module is asked.
+    assert len(codes) >= 2
+    assert set(codes) == {64}
+    assert (watch.processes, watch.files) == (set(), set())
+    assert differences(before, snapshot(host)) == []
+    assert not (host.root / "usr/local/lib/sysmail").exists()
+    assert not (host.root / "var/lib/sysmail").exists()
+
+
+@pytest.mark.parametrize("pipelining", [False, True])
+@pytest.mark.parametrize("user", USERS)
+def test_password_of_a_run(  # noqa: PLR0913 - fixtures
+    lab: Lab,
+    controller: Controller,
+    host: Host,
+    ways: dict[str, dict[str, Any]],
+    watch: Watch,
+    tmp_path: Path,
+    user: str,
+    pipelining: bool,
+) -> None:
+    """A run in force tells it to no output, process or page, and to at most one private file."""
+    hours = f"{1 + USERS.index(user) * 2 + pipelining}h"  # so that each run has something to do
+    page = tmp_path / "page.html"
+    with watch.looking():
+        played = controller.play(
+            BY_ROLE,
+            inventory(ways[user], policy(lab, {}, route="relay", queue={"warn_after": hours})),
+            "-vvvv",
+            "--diff",
+            pipelining=pipelining,
+            env=loud(page),
+        )
+    assert (played.status, played.changed()) == (0, ["secret"]), played.out + played.err
+    assert "secret" in page.read_text()
+    require_silence(played, page)
+    assert watch.programs >= {"ansible-playbook", "ssh", "master", "postconf"}
+    assert watch.processes == set()
+    require_private(watch, "/root" if user == "root" else f"/home/{user}", pipelining=pipelining)
+    require_kept(controller, host)
+
+
+def require_private(watch: Watch, home: str, *, pipelining: bool) -> None:
+    """Without pipelining Ansible's own file, with it none; after the run neither."""
+    assert (watch.files == set()) is pipelining
+    for left in watch.files:
+        assert left.path.startswith(f"{home}/.ansible/tmp/ansible-tmp-")
+        assert (left.mode & 0o077, left.folder_mode) == (0, 0o700)
+        assert not (watch.host.root / left.path.lstrip("/")).exists()
+
+
+def require_kept(controller: Controller, host: Host) -> None:
+    """Only root finds it on the host, and nothing has it of what the controller left behind."""
+    assert with_secret(host, "root") != []
+    assert with_secret(host, "alice") == []
+    journal = host.run(["journalctl", "--no-pager", "--output=export", "--all"]).stdout
+    assert "sshd" in journal
+    assert not has_secret(journal.encode(errors="surrogateescape"))
+    for folder in ("tmp", "ansible"):
+        files = (path for path in (controller._home / folder).rglob("*") if path.is_file())
+        assert [path for path in files if has_secret(path.read_bytes())] == []
+
+
+def with_secret(host: Host, user: str) -> list[str]:
+    """The files with a secret that a user of the host can read."""
+    patterns = b"\n".join(SECRETS).decode()
+    folders = "/etc /home /root /run /tmp /usr/local /var /srv /dev/shm"
+    # The pattern goes by standard input: in an argument it would find itself.
+    done = host.run(
+        f"grep -rlasF -D skip -f - {folders} || test $? -le 2", input=patterns, user=user
+    )
+    return done.stdout.splitlines()
+
+
+def test_file_for_everybody_is_found(host: Host, ways: dict[str, dict[str, Any]]) -> None:
+    """A file with a secret that anybody can read is found as an ordinary user."""
+    assert ways
+    planted = host.root / "etc/planted"
+    planted.write_text(f"password={PLANTED}\n")
+    planted.chmod(0o644)
+    try:
+        assert "/etc/planted" in with_secret(host, "alice")
+        planted.chmod(0o600)
+        assert "/etc/planted" not in with_secret(host, "alice")
+    finally:
+        planted.unlink()
+
+
+@pytest.mark.parametrize("pipelining", [False, True])
+def test_wrong_password(
+    lab: Lab,
+    controller: Controller,
+    host: Host,
+    ways: dict[str, dict[str, Any]],
+    watch: Watch,
+    tmp_path: Path,
+    pipelining: bool,
+) -> None:
+    """A password that Mailu refuses fails the run, and is not told either."""
+    page = tmp_path / "page.html"
+    with watch.looking():
+        played = controller.play(
+            BY_ROLE,
+            inventory(ways["alice"], policy(lab, {"password": WRONG}, route="relay")),
+            "-vvvv",
+            "--diff",
+            pipelining=pipelining,
+            env=loud(page),
+        )
+    assert played.status == 2, played.out
+    (asked,) = [r for r in played.of("secret") if r.action == MODULE]
+    errors = [error["code"] for error in asked.result["report"]["errors"]]
+    assert errors == ["login-refused"], json.dumps(dict(asked.result))
+    require_silence(played, page)
+    assert watch.processes == set()
+    require_private(watch, "/home/alice", pipelining=pipelining)
+    require_kept(controller, host)
