@@ -49,7 +49,6 @@ def answer(
             lambda writer: _work(writer, request),
             _silent,
             changes=not check,
-            going_on=request.get("phase", "begin") != "begin",
         ),
     )
     found: dict[str, Any] = {"report": report.as_data(), "exit_code": report.exit_code}

@@ -59,12 +59,8 @@ def carry_out(
     say: Say,
     *,
     changes: bool,
-    going_on: bool = False,
 ) -> Report:
-    """Run one command on a host: alone where it ``changes`` things, after recovery.
-
-    ``going_on``: a transaction that waits for its packages is gone on with, not undone.
-    """
+    """Run one command on a host: alone where it ``changes`` things, after recovery."""
     from sysmail.commands.situation import require_root
 
     require_root(host)
@@ -72,7 +68,7 @@ def carry_out(
         host.lock(LOCK, f"sysmail {command} (pid {os.getpid()})", LOCK_SECONDS) if changes else None
     )
     try:
-        recovered = _recover(host, say, locked=changes, going_on=going_on)
+        recovered = _recover(host, say, locked=changes)
         report = work(host)
     finally:
         if lock is not None:
@@ -80,7 +76,7 @@ def carry_out(
     return replace(report, notes=(*recovered, *report.notes)) if recovered else report
 
 
-def _recover(host: Any, say: Say, *, locked: bool, going_on: bool) -> list[str]:
+def _recover(host: Any, say: Say, *, locked: bool) -> list[str]:
     """What was cut off is undone by the next command of any kind, unless one is under way."""
     from sysmail.apply import Store, recover
     from sysmail.errors import RefusedError
@@ -88,14 +84,13 @@ def _recover(host: Any, say: Say, *, locked: bool, going_on: bool) -> list[str]:
     if Store(host).is_clean():
         return []
     if locked:
-        return recover(host, say, going_on=going_on)
+        return recover(host, say)
     try:
         lock = host.lock(LOCK, f"sysmail recovery (pid {os.getpid()})", 0.0)
     except RefusedError:
         return []  # somebody is at work right now
     try:
-        # A status that a timer prints must not undo what Ansible is just installing for.
-        return recover(host, say, going_on=True)
+        return recover(host, say)
     finally:
         lock.release()
 

@@ -8,13 +8,13 @@ from typing import Any, Optional
 import pytest
 
 from sysmail import door
-from sysmail.apply import Store
+from sysmail.apply import Store, recover
 from sysmail.cli.main import main
 from sysmail.cli.render import as_json
 from sysmail.commands import apply, plan, prove, status
 from unit.fake_debian import FakeDebian
 from unit.fake_host import ScriptedSession
-from unit.test_apply import OFFERS, cut_off, differences, put_back, silent
+from unit.test_apply import OFFERS, cut_off, differences, silent
 
 PASSWORD = "correct horse battery"
 ADMIN = {"admin": "ops@example.com"}
@@ -132,12 +132,16 @@ def test_next_hop_that_fails_in_between() -> None:
 
 
 def test_somebody_else_in_between(capsys: pytest.CaptureFixture[str]) -> None:
-    """A status leaves the preparation alone; a command that changes undoes it, as after a kill."""
+    """The main.cf that keeps port 25 closed stays while packages may still come, half an hour."""
     host = FakeDebian()
     before = host.world()
     answer = ask(host)
-    main(["status"], host)
-    assert [c.state for c in Store(host).load()] == ["packages"]
+    prepared = host.world()
+    for words in (["status"], ["queue"], ["rollback"], ["remove"], ["try"]):
+        main(words, host)
+        assert [c.state for c in Store(host).load()] == ["packages"]
+        assert differences(prepared, host.world()) == {}
+    assert "Ansible may still be installing" in capsys.readouterr().out
     install(host, answer)
     main(["rollback"], host)
     assert differences(before, host.world()) == {}
@@ -163,9 +167,33 @@ def test_death_at_every_change_is_undone(half: str) -> None:
         ask(each, phase=half)
 
     for cut, at in cut_off(host, command):
-        put_back(cut)
+        recover(cut, silent)
+        if half == "go_on" and [c.state for c in Store(cut).load()] == ["packages"]:
+            main(["rollback"], cut)
         assert differences(before, cut.world()) == {}, f"killed at {at.method} {at.what}"
         assert cut.exposed == []
+
+
+@pytest.mark.parametrize("came", [False, True])
+@pytest.mark.parametrize("way", ["command line", "another run"])
+def test_controller_that_died(came: bool, way: str) -> None:
+    """The next apply goes on under the same journal, for what is wanted then."""
+    host = FakeDebian()
+    before = host.world()
+    answer = ask(host)
+    if came:
+        install(host, answer)
+    if way == "command line":
+        report = apply.run(host, "", {"admin": "other@example.com"}, silent).as_data()
+    else:
+        report = bring_about(host, policy={"admin": "other@example.com"})["report"]
+    assert (report["outcome"], report["errors"]) == ("applied", [])
+    assert [step["name"] for step in report["steps"]].count("packages") == (0 if came else 1)
+    assert [(c.number, c.state) for c in Store(host).load()] == [(1, "done")]
+    assert prove.run(host, "", {}).exit_code == 0
+    assert plan.run(host, "", {"admin": "other@example.com"}).outcome == "nothing-to-do"
+    door.answer({"command": "remove"}, host)
+    assert differences(before, host.world()) == {}
 
 
 def test_password_that_ansible_brought() -> None:
@@ -235,7 +263,8 @@ def test_a_host_without_the_tool_gets_it() -> None:
     request = {"command": "apply", "policy": ADMIN}
     door.answer_and_place({**request, "check": True}, data, "0123456789abcdef", host)
     assert host.state(place.FOLDER) is None
-    door.answer_and_place(request, data, "0123456789abcdef", host)
+    install(host, door.answer_and_place(request, data, "0123456789abcdef", host))
+    assert ask(host, phase="go_on")["exit_code"] == 0
     path = place.archive_path("0123456789abcdef")
     command = host.state(place.COMMAND)
     assert command is not None

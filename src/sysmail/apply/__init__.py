@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.apply.transaction import Transaction
-from sysmail.apply.undo import check_undo, recover, revert, undo
+from sysmail.apply.undo import check_undo, is_pending, recover, revert, undo
 
-__all__ = ["Checkpoint", "Store", "Transaction", "check_undo", "recover", "revert", "undo"]
+__all__ = [
+    "Checkpoint",
+    "Store",
+    "Transaction",
+    "check_undo",
+    "is_pending",
+    "recover",
+    "revert",
+    "undo",
+]

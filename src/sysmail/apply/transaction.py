@@ -84,6 +84,27 @@ class Transaction:
         save(writer, checkpoint)
         return cls(writer, facts, checkpoint, say)
 
+    @classmethod
+    def take_up(
+        cls,
+        writer: Writer,
+        facts: Facts,
+        pending: Checkpoint,
+        wanted: Checkpoint,
+        paths: Iterable[str],
+        say: Callable[[str], None],
+    ) -> Transaction:
+        """Go on with what waited for packages, for what is ``wanted`` now."""
+        for name in ("policy", "route", "losses_since", "relay_asked"):
+            setattr(pending, name, getattr(wanted, name))
+        absent = {path for path in paths if writer.state(path, content=False) is None}
+        pending.absent_before = sorted({*pending.absent_before, *absent})
+        pending.steps = [step for step in pending.steps if step["name"] != "packages"]
+        pending.state = "open"
+        found = cls(writer, facts, pending, say)
+        found.installed()
+        return found
+
     def do(self, step: Step) -> None:
         """Carry out one step. StepError or HostError when it fails."""
         if isinstance(step, DownloadPackages):

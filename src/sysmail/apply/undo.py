@@ -16,23 +16,25 @@ from sysmail.facts.model import Facts
 from sysmail.host.port import FileState, Writer
 from sysmail.msmtpd import UNIT_FILE
 
-__all__ = ["check_undo", "recover", "revert", "undo"]
+__all__ = ["check_undo", "is_pending", "recover", "revert", "undo"]
 
 _TEMPORARY = ".sysmail-new"
 # Longer than a package manager that waits for its lock and then for a slow mirror.
 PACKAGES_SECONDS = 1800.0
 
 
-def recover(writer: Writer, say: Callable[[str], None], *, going_on: bool = False) -> list[str]:
+def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
     """Undo what was cut off; a sentence for each transaction that was. The lock must be held.
 
-    ``going_on``: but for one that waits for its packages, as long as those may still come.
+    One that waits for its packages is left alone as long as those may still
+    come: a package manager outlives an Ansible that was killed, and a Postfix
+    that it installs without the loopback-only main.cf is open to the network.
     """
     take_away(writer)  # a trial of a candidate that was cut off
     _tidy(writer)
     told: list[str] = []
     for checkpoint in reversed(Store(writer).load()):
-        if checkpoint.state == "done" or (going_on and _may_go_on(writer, checkpoint)):
+        if checkpoint.state == "done" or is_pending(writer, checkpoint):
             continue
         say(f"undoing the {checkpoint.kind} that was cut off")
         kept = revert(writer, checkpoint, say)
@@ -40,7 +42,8 @@ def recover(writer: Writer, say: Callable[[str], None], *, going_on: bool = Fals
     return told
 
 
-def _may_go_on(writer: Writer, checkpoint: Checkpoint) -> bool:
+def is_pending(writer: Writer, checkpoint: Checkpoint) -> bool:
+    """Whether it waits for packages that somebody else may still be installing."""
     return checkpoint.state == WAITING and writer.now() - checkpoint.time < PACKAGES_SECONDS
 
 

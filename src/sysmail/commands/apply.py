@@ -58,7 +58,8 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
     missing packages; the report then names them, and ``go_on`` does the rest.
     """
     situation = look(writer, given, flags, relay=relay)
-    if situation.steps:
+    pending = next((c for c in Store(writer).load() if c.state == WAITING), None)
+    if situation.steps and pending is None:
         refuse_takeover(writer, situation, adopt=adopt)
         refuse_busy_port(writer, situation)
     try:
@@ -67,9 +68,9 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
         error.message += "; nothing was changed"
         raise
     _note_outage(writer, situation, trouble)
-    if not situation.steps and not acknowledge:
+    if not situation.steps and not acknowledge and pending is None:
         return _report(Proof(writer, situation, trouble), (), trouble)
-    transaction = _begin(writer, situation, say, acknowledge=acknowledge)
+    transaction = _begin(writer, situation, say, acknowledge=acknowledge, pending=pending)
     with _or_back(writer, transaction.checkpoint, say):
         return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
 
@@ -145,6 +146,7 @@ def _finish(
     results = (*(StepResult(**step) for step in checkpoint.steps), *map(describe, done))
     if hand_over and done and _is_installation(done[-1]):
         checkpoint.state, checkpoint.steps = WAITING, [vars(result) for result in results]
+        checkpoint.time = writer.now()
         save(writer, checkpoint)
         return _packages_wanted(situation, done[-1], results)
     report = _report(
@@ -214,7 +216,15 @@ def _note_outage(writer: Writer, situation: Situation, trouble: Optional[HostErr
     save(writer, before)
 
 
-def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool) -> Transaction:
+def _begin(
+    writer: Writer,
+    situation: Situation,
+    say: Say,
+    *,
+    acknowledge: bool,
+    pending: Optional[Checkpoint],
+) -> Transaction:
+    """Open a transaction, or go on with the ``pending`` one that was left waiting for packages."""
     numbers = [checkpoint.number for checkpoint in Store(writer).load()]
     route = situation.decision.summary()
     checkpoint = Checkpoint(
@@ -236,7 +246,12 @@ def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool)
     if before is not None and before.policy.get("admin", "") == admin and not acknowledge:
         checkpoint.losses_since = before.losses_since
     paths = {*situation.files, *(s.file.path for s in situation.steps if isinstance(s, WriteFile))}
-    transaction = Transaction.begin(writer, situation.facts, checkpoint, sorted(paths), say)
+    if pending is not None:
+        transaction = Transaction.take_up(
+            writer, situation.facts, pending, checkpoint, sorted(paths), say
+        )
+    else:
+        transaction = Transaction.begin(writer, situation.facts, checkpoint, sorted(paths), say)
     keep_passwords(writer, checkpoint, situation.passwords)
     return transaction
 

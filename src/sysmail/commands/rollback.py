@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable
 
-from sysmail.apply import Checkpoint, Store, check_undo, undo
+from sysmail.apply import Checkpoint, Store, check_undo, is_pending, undo
 from sysmail.errors import RefusedError
+from sysmail.facts import collect
 from sysmail.host.port import Writer
 from sysmail.report import Report, StepResult
 
@@ -40,11 +41,28 @@ def foresee(writer: Writer) -> Report:
 
 def _checkpoints(writer: Writer) -> list[Checkpoint]:
     found = Store(writer).load()
+    if found and is_pending(writer, found[-1]):
+        _require_packages(writer, found[-1])
     if not found:
         raise RefusedError(
             "nothing-to-undo", "sysmail changed nothing on this host", "nothing needs to be done"
         )
     return found
+
+
+def _require_packages(writer: Writer, pending: Checkpoint) -> None:
+    """RefusedError while somebody may still install what the host was prepared for."""
+    installed = collect(writer).packages
+    missing = [name for name in pending.packages_asked if name not in installed]
+    if missing:
+        age = round(writer.now() - pending.time)
+        raise RefusedError(
+            "packages-pending",
+            f"this host was prepared {age} s ago for {', '.join(missing)}, which Ansible may "
+            "still be installing",
+            "run the role or `sysmail apply`, which goes on from there, then retry; after half an "
+            "hour it is undone by any command",
+        )
 
 
 def _report(command: str, outcome: str, undone: list[Checkpoint]) -> Report:

@@ -131,7 +131,7 @@ def package_arguments(manager: str, names: Sequence[str], *, refresh: bool) -> d
     """The arguments of the distribution's module; ``refresh``: with new package lists."""
     found: dict[str, Any] = {"name": list(names), "state": "present", "update_cache": refresh}
     if manager == "apt":
-        found.update(install_recommends=False, lock_timeout=300)
+        found.update(install_recommends=False, lock_timeout=120)
     return found
 
 

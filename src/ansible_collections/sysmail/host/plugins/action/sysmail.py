@@ -13,7 +13,7 @@ import importlib.util
 import os
 from typing import Any
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 
@@ -101,6 +101,8 @@ class ActionModule(ActionBase):
             )
             try:
                 done = self._run_module(name, arguments)
+            except AnsibleConnectionFailure:
+                raise  # the package manager may well go on there, and the next run goes on with it
             except AnsibleError as error:
                 return f"{name}: {error}"
             if not done.get("failed"):
