@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -337,3 +338,30 @@ def test_wrong_password(
     assert watch.processes == set()
     require_private(watch, "/home/alice", pipelining=pipelining)
     require_kept(controller, host)
+
+
+def test_password_in_a_vault(
+    lab: Lab, controller: Controller, host: Host, ways: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    """A value that is encrypted in the inventory reaches the host as the password that it is."""
+    key = tmp_path / "key"
+    key.write_text("the vault's own")
+    programs = controller.environment()
+    done = subprocess.run(
+        ["ansible-vault", "encrypt_string", "--vault-password-file", f"{key}"],
+        input=PASSWORD,
+        env=programs,
+        executable=shutil.which("ansible-vault", path=programs["PATH"]),
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    encrypted = done.stdout.replace("!vault |", "").strip()
+    secret = {"__ansible_vault": "\n".join(line.strip() for line in encrypted.splitlines()) + "\n"}
+    asked = policy(lab, {"password": secret}, route="relay", queue={"warn_after": "9h"})
+    played = controller.play(
+        BY_ROLE, inventory(ways["root"], asked), "-vvvv", f"--vault-password-file={key}"
+    )
+    assert (played.status, played.changed()) == (0, ["secret"]), played.out + played.err
+    require_silence(played)
+    assert host.run(["/opt/sysmail/sysmail", "prove"]).returncode == 0
