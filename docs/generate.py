@@ -64,6 +64,8 @@ _ROWS: tuple[tuple[str, Callable[[Distro], str]], ...] = (
     ("finish a cut-off installation", lambda row: _command(row.repair)),
     ("what only came with others", lambda row: _command(row.automatic)),
     ("mark it as such", lambda row: _command(row.mark_automatic)),
+    ("what would go with packages", lambda row: _command(row.would_remove)),
+    ("locked while it is at work", lambda row: _codes(row.locks)),
     ("environment", lambda row: _codes(tuple(f"{k}={v}" for k, v in row.environment.items()))),
     ("leftovers that are removed", lambda row: _codes(row.leftovers)),
 )

@@ -31,6 +31,8 @@ class Distro:
     where that route was not tried.
     ``automatic`` prints the packages that only came with others, a name a line, and
     ``mark_automatic`` says so of packages.
+    ``would_remove`` prints what would go with packages, those that came for their sake alone
+    included; ``locks`` are files that the package manager has locked while it is at work.
     ``repair`` finishes what a cut-off installation left half done, before
     anything else is possible. ``leftovers`` are files that the packages create
     outside of the package manager's books and do not take away again.
@@ -51,6 +53,8 @@ class Distro:
     environment: Mapping[str, str]
     automatic: tuple[str, ...]
     mark_automatic: tuple[str, ...]
+    would_remove: tuple[str, ...]
+    locks: tuple[str, ...]
     postfix: tuple[str, ...]
     sasl: tuple[str, ...]
     msmtp: tuple[str, ...]
@@ -107,6 +111,8 @@ APT = Distro(
     environment={"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"},
     automatic=("apt-mark", "showauto"),
     mark_automatic=("apt-mark", "auto"),
+    would_remove=("apt-get", "-s", "-q", "autoremove"),
+    locks=("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"),
     postfix=("postfix",),
     sasl=("libsasl2-modules",),
     msmtp=("msmtp",),
@@ -137,6 +143,8 @@ PACMAN = Distro(
     environment={},
     automatic=("pacman", "-Qdq"),
     mark_automatic=("pacman", "-D", "--asdeps"),
+    would_remove=("pacman", "-Rs", "--print", "--print-format", "Remv %n"),
+    locks=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl",),
     msmtp=("msmtp",),
@@ -171,6 +179,8 @@ DNF = Distro(
     environment={},
     automatic=(),
     mark_automatic=(),
+    would_remove=(),
+    locks=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-plain",),
     msmtp=("msmtp",),
@@ -199,6 +209,8 @@ ZYPPER = Distro(
     environment={},
     automatic=(),
     mark_automatic=(),
+    would_remove=(),
+    locks=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-plain",),
     msmtp=("msmtp",),
@@ -227,6 +239,8 @@ APK = Distro(
     environment={},
     automatic=(),
     mark_automatic=(),
+    would_remove=(),
+    locks=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-login",),
     msmtp=("msmtp",),

@@ -17,89 +17,120 @@ has to install ``report["packages"]`` and then ask again with ``go_on``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
 from sysmail.errors import SysmailError
-from sysmail.report import Report
+from sysmail.report import Report, StepResult
 from sysmail.session import carry_out, catch_signals, guarded
 
-__all__ = ["answer", "answer_and_place"]
+__all__ = ["Archive", "answer"]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The tool as it came along: its bytes, and the name of its content."""
+
+    data: bytes
+    identity: str
 
 
 def answer(
-    request: Mapping[str, Any], machine: Optional[Any] = None, *, archive: str = ""
+    request: Mapping[str, Any],
+    machine: Optional[Any] = None,
+    *,
+    archive: str = "",
+    new: Optional[Archive] = None,
 ) -> dict[str, Any]:
     """Carry out a request. Never raises an Exception: failures are in the report.
 
     ``archive`` is where the tool runs from; one that was compiled for another
-    Python is compiled anew, unless nothing is to be changed.
+    Python is compiled anew. ``new`` is the tool for a host that does not have
+    it yet: it gets it, unless the policy cannot be used. Nothing of that with a check.
     """
     from sysmail.host.machine import Machine
 
     catch_signals()
     host = machine or Machine()
-    command, check = str(request["command"]), bool(request.get("check"))
-    shown = "plan" if check else command
+    check = bool(request.get("check"))
+    shown = "plan" if check else str(request["command"])
+    placed: list[bool] = []
+
+    def work(writer: Any) -> Report:
+        """The tool itself comes and goes under the lock, too."""
+        if new is not None:
+            placed.append(_place(writer, request, new))
+        report = guarded(shown, lambda: _work(writer, request))
+        if not check and _leaves_nothing(writer, request, report):
+            placed[:] = [_take_away(writer) and new is None]
+        elif archive and not check and not _is_compiled():
+            _compile_anew(writer, archive)
+        return _with_cut_off(writer, report) if check else report
+
     report = guarded(
         shown,
         lambda: carry_out(
             host,
             shown,
-            lambda writer: _work(writer, request),
+            work,
             _silent,
             changes=not check,
+            # A second half is gone on with, however long the packages took.
+            recovers=not check and request.get("phase", "begin") == "begin",
         ),
     )
-    found: dict[str, Any] = {"report": report.as_data(), "exit_code": report.exit_code}
-    if not check and _leaves_nothing(host, command, report):
-        from sysmail.fleet import place
-
-        place.take_away(host)
-        found["placed"] = False
-    elif archive and not check and not _is_compiled():
-        from sysmail.fleet import place
-
-        place.compile_anew(host, archive)
-    return found
+    if check and request["command"] == "remove" and (archive and report.exit_code in (0, 2)):
+        placed = [True]
+    changed = any(placed) and (not check or report.exit_code in (0, 2, 3))
+    return {"report": report.as_data(), "exit_code": report.exit_code, "placed": changed}
 
 
-def answer_and_place(
-    request: Mapping[str, Any], archive: bytes, identity: str, machine: Optional[Any] = None
-) -> dict[str, Any]:
-    """The same on a host that does not have the tool yet: it gets it first, but for a check.
-
-    A policy that cannot be used leaves nothing on the host. ``placed`` says
-    whether the host got the tool, or with a check would.
-    """
-    from sysmail.host.machine import Machine
-
-    host = machine or Machine()
-    placed = request["command"] != "remove"
-    if placed:
-        shown = "plan" if request.get("check") else str(request["command"])
-        report = guarded(shown, lambda: _place(host, request, archive, identity))
-        if report.exit_code != 0:
-            return {"report": report.as_data(), "exit_code": report.exit_code, "placed": False}
-    return {"placed": placed, **answer(request, host)}
-
-
-def _place(host: Any, request: Mapping[str, Any], archive: bytes, identity: str) -> Report:
+def _place(writer: Any, request: Mapping[str, Any], new: Archive) -> bool:
+    """Give the host the tool, if its request can be understood; say whether it came."""
     from sysmail.commands.policy_source import load_policy
     from sysmail.fleet import place
 
-    load_policy(host, request.get("policy") or "", {}, None, relay=bool(request.get("relay")))
+    if request["command"] == "remove":
+        return False
+    load_policy(writer, request.get("policy") or "", {}, None, relay=bool(request.get("relay")))
     if not request.get("check"):
-        place.place(host, archive, identity)
-    return Report(str(request["command"]), "placed", 0)
+        place.place(writer, new.data, new.identity)
+    return True
 
 
-def _leaves_nothing(host: Any, command: str, report: Report) -> bool:
+def _take_away(writer: Any) -> bool:
+    from sysmail.fleet import place
+
+    return place.take_away(writer)
+
+
+def _compile_anew(writer: Any, archive: str) -> None:
+    from sysmail.fleet import place
+
+    # It only makes the next run faster; /usr/local may be read-only.
+    with contextlib.suppress(SysmailError):
+        place.compile_anew(writer, archive)
+
+
+def _with_cut_off(reader: Any, report: Report) -> Report:
+    """A check undoes nothing that was cut off, and says that a run would."""
+    from sysmail.apply import Store, is_pending
+
+    cut_off = [c for c in Store(reader).load() if c.state != "done" and not is_pending(reader, c)]
+    if not cut_off or report.exit_code not in (0, 2):
+        return report
+    steps = [StepResult("recovery", f"undo the {c.kind} that was cut off") for c in cut_off]
+    return replace(report, outcome="changes", exit_code=2, steps=(*steps, *report.steps))
+
+
+def _leaves_nothing(host: Any, request: Mapping[str, Any], report: Report) -> bool:
     """Whether nothing of sysmail is on the host now: removed, or a first apply that failed."""
     from sysmail.apply import Store
 
-    if command == "remove" or report.exit_code in (0, 2, 3):
-        return command == "remove" and report.exit_code == 0
+    if request["command"] == "remove" or report.exit_code in (0, 2, 3):
+        return request["command"] == "remove" and report.exit_code == 0
     try:
         return not Store(host).load()
     except SysmailError:

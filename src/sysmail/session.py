@@ -59,8 +59,12 @@ def carry_out(
     say: Say,
     *,
     changes: bool,
+    recovers: bool = True,
 ) -> Report:
-    """Run one command on a host: alone where it ``changes`` things, after recovery."""
+    """Run one command on a host: alone where it ``changes`` things, after recovery.
+
+    Without ``recovers`` what was cut off is left as it is.
+    """
     from sysmail.commands.situation import require_root
 
     require_root(host)
@@ -68,7 +72,7 @@ def carry_out(
         host.lock(LOCK, f"sysmail {command} (pid {os.getpid()})", LOCK_SECONDS) if changes else None
     )
     try:
-        recovered = _recover(host, say, locked=changes)
+        recovered = _recover(host, say, locked=changes) if recovers else []
         report = work(host)
     finally:
         if lock is not None:

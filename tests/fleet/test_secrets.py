@@ -257,7 +257,7 @@ def test_password_of_a_run(  # noqa: PLR0913 - fixtures
     assert (played.status, played.changed()) == (0, ["secret"]), played.out + played.err
     assert "secret" in page.read_text()
     require_silence(played, page)
-    assert watch.programs >= {"ansible-playbook", "ssh", "master", "postconf"}
+    assert watch.programs >= {"ansible-playbook", "master"}  # what lives long enough to be seen
     assert watch.processes == set()
     require_private(watch, "/root" if user == "root" else f"/home/{user}", pipelining=pipelining)
     require_kept(controller, host)

@@ -8,7 +8,7 @@ import pytest
 from onhost import apply, mailu_policy, queue, send_smtp, sendmail, sysmail
 
 from lab import FreshHost, Host, Lab
-from lab.machine import wait_until
+from lab.machine import LabError, wait_until
 
 
 def _reasons(host: Host) -> str:
@@ -108,11 +108,10 @@ def test_the_own_disk_is_full(lab: Lab, fresh_host: FreshHost) -> None:
     )
     apply(host)
     host.run("dd if=/dev/zero of=/var/spool/postfix/filler bs=64k 2>/dev/null; true")
-    host.run("truncate -s -4k /var/spool/postfix/filler")
     try:
         answer = send_smtp(host, "root", sender="root@localhost")
         assert answer.startswith("452"), answer
-        sendmail(host, "Subject: small\n\n", "root")
+        _room_for_one(host, "Subject: small\n\n")
         proof = sysmail(host, "prove")
         assert proof.status != 0
         assert [m["queue"] for m in queue(host)] == ["maildrop"], host.run(
@@ -124,3 +123,18 @@ def test_the_own_disk_is_full(lab: Lab, fresh_host: FreshHost) -> None:
     assert send_smtp(host, "root", "Subject: again\n\n", "root@localhost").startswith("250")
     lab.mailu.wait_for(lambda m: m.message["Subject"] == "again")
     assert sysmail(host, "prove").status == 0
+
+
+def _room_for_one(host: Host, message: str) -> None:
+    """Room for a message in maildrop, and none for it in another queue besides."""
+    for _ in range(5):
+        host.run("truncate -s -4k /var/spool/postfix/filler")
+        try:
+            sendmail(host, message, "root")
+        except LabError as error:
+            # Something else of Postfix took the page.
+            if "No space left on device" not in str(error):
+                raise
+        else:
+            return
+    raise AssertionError("there was never room")

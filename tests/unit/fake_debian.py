@@ -190,6 +190,9 @@ class FakeDebian(FakeHost):
         self.programs["sendmail"] = lambda argv, _in: _said(argv)
 
     def _apt_get(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if argv[1] == "-s":
+            asked = [p for n in argv[4:] for p in BROUGHT.get(n, (n,)) if p in self.packages]
+            return _said(argv, "".join(f"Remv {name} [1]\n" for name in asked))
         verb = argv[1]
         options = {i + 1 for i, word in enumerate(argv) if word == "-o"}
         names = [w for i, w in enumerate(argv) if i > 1 and w[0] != "-" and i not in options]

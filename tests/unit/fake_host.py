@@ -122,6 +122,7 @@ class FakeHost:
         self.sockets: dict[int, set[int]] = {}
         self.owners: dict[int, str] = {}
         self.locks: dict[str, str] = {}
+        self.held: set[str] = set()
         self.catchers: list[FakeCatcher] = []
         self.user = 0
         self.name = "web1"
@@ -325,6 +326,11 @@ class FakeHost:
         """A TCP port that nothing uses."""
         self._alive()
         return 2526
+
+    def is_locked(self, path: str) -> bool:
+        """Whether somebody holds a lock on a file."""
+        self._alive()
+        return path in self.held
 
     def socket_inodes(self, pid: int) -> set[int]:
         """The sockets that a process has open."""

@@ -362,7 +362,20 @@ def test_mail_that_came_meanwhile_survives_a_cut_off_apply() -> None:
     raise AssertionError("Postfix was never installed")
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"number": 1}', '{"unknown": 1}', "\ufffe", "1"])
+def test_journal_of_a_newer_sysmail_is_left_alone() -> None:
+    """A key that is not known means another version, and the advice destroys nothing."""
+    host = in_force()
+    path = "/var/lib/sysmail/checkpoints/0001/journal.json"
+    journal = {**json.loads(host.text(path)), "of_later": 1}
+    host.take(path)
+    host.put(path, json.dumps(journal), 0o600)
+    with pytest.raises(HostError) as caught:
+        plan.run(host, "", ADMIN)
+    assert caught.value.code == "journal-newer"
+    assert "use that version" in caught.value.remedy
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"number": 1}', "\ufffe", "1"])
 def test_damaged_journal_is_told(damage: str) -> None:
     """A journal that cannot be read is an error with a remedy for every command."""
     host = in_force()

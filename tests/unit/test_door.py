@@ -12,6 +12,8 @@ from sysmail.apply import Store, recover
 from sysmail.cli.main import main
 from sysmail.cli.render import as_json
 from sysmail.commands import apply, plan, prove, status
+from sysmail.errors import SysmailError
+from sysmail.host.port import Completed
 from unit.fake_debian import FakeDebian
 from unit.fake_host import ScriptedSession
 from unit.test_apply import OFFERS, cut_off, differences, silent
@@ -146,7 +148,7 @@ def test_somebody_else_in_between(capsys: pytest.CaptureFixture[str]) -> None:
     main(["rollback"], host)
     assert differences(before, host.world()) == {}
     late = ask(host, phase="go_on")
-    assert late["report"]["errors"][0]["code"] == "preparation-undone"
+    assert late["report"]["errors"][0]["code"] == "preparation-gone"
     assert differences(before, host.world()) == {}
     ask(host)
     host.clock += 3600
@@ -194,6 +196,95 @@ def test_controller_that_died(came: bool, way: str) -> None:
     assert plan.run(host, "", {"admin": "other@example.com"}).outcome == "nothing-to-do"
     door.answer({"command": "remove"}, host)
     assert differences(before, host.world()) == {}
+
+
+def test_controller_that_died_and_a_password() -> None:
+    """What the later run brings along is kept, and nothing of the former one."""
+    host = with_mailu(FakeDebian())
+    asked = {**ADMIN, "route": "relay", "mailu": MAILU}
+    ask(host, policy={**asked, "mailu": {**MAILU, "password": "the former one"}})
+    assert bring_about(host, policy=asked)["exit_code"] == 0
+    assert prove.run(host, "", {}).exit_code == 0
+    assert plan.run(host, "", {}).outcome == "nothing-to-do"
+    ask(host, policy=ADMIN)
+    kept = [path for path in host.tree() if path.endswith("/passwords.json")]
+    assert kept == ["/var/lib/sysmail/checkpoints/0001/passwords.json"]
+
+
+LOCK = "/var/lib/dpkg/lock-frontend"
+
+
+@pytest.mark.parametrize("way", ["gives up", "another apply", "long after", "clock went back"])
+def test_package_manager_that_lives_on(way: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """While it is at work the main.cf stays that keeps the Postfix closed that it may install."""
+    host = FakeDebian()
+    before = host.world()
+    answer = ask(host)
+    host.held.add(LOCK)
+    if way == "gives up":
+        told = ask(host, phase="give_up", why="apt: locked")["report"]["errors"][0]["message"]
+        assert "stays prepared" in told
+    elif way == "another apply":
+        refuses = lambda argv, _stdin: Completed(tuple(argv), 100, "E: locked", "")  # noqa: E731
+        works, host.programs["apt-get"] = host.programs["apt-get"], refuses
+        with pytest.raises(SysmailError) as caught:
+            apply.run(host, "", ADMIN, silent)
+        assert "stays prepared" in caught.value.message
+        host.programs["apt-get"] = works
+    else:
+        host.clock += {"long after": 86400, "clock went back": -86400}[way]
+    main(["status"], host)
+    assert [c.state for c in Store(host).load()] == ["packages"]
+    install(host, answer)
+    assert host.exposed == []
+    host.held.clear()
+    assert apply.run(host, "", ADMIN, silent).exit_code == 0
+    door.answer({"command": "remove"}, host)
+    assert differences(before, host.world()) == {}
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("way", ["gives up", "expires", "goes on", "another apply"])
+def test_packages_of_others(way: str) -> None:
+    """What somebody installs meanwhile stays, whatever becomes of ours."""
+    host = FakeDebian()
+    answer = ask(host)
+    assert host.run(["apt-get", "install", "-y", "postgresql"]).status == 0
+    if way == "gives up":
+        ask(host, phase="give_up", why="no mirror")
+    elif way == "expires":
+        host.clock += 86400
+        main(["status"], host)
+    else:
+        install(host, answer)
+        if way == "goes on":
+            ask(host, phase="go_on")
+        else:
+            apply.run(host, "", ADMIN, silent)
+        door.answer({"command": "remove"}, host)
+    assert Store(host).load() == []
+    assert set(host.packages) == {*FakeDebian().packages, "postgresql"}
+
+
+def test_two_policies_in_one_preparation() -> None:
+    """What is put in force is what is recorded, whoever prepared the host."""
+    host = FakeDebian()
+    ask(host)
+    install(host, ask(host, policy={"admin": "b@example.com"}))
+    assert ask(host, phase="go_on")["exit_code"] == 0
+    assert plan.run(host, "", ADMIN).outcome == "nothing-to-do"
+    assert Store(host).load()[0].policy == ADMIN
+
+
+def test_a_check_undoes_nothing() -> None:
+    """What was cut off stays cut off, and the check says that a run would undo it."""
+    host = FakeDebian(postfix=True)
+    cuts = cut_off(host, lambda each: apply.run(each, "", ADMIN, silent))
+    cut = cuts[len(cuts) // 2][0]
+    before = cut.world()
+    answer = ask(cut, check=True)
+    assert differences(before, cut.world()) == {}
+    assert (answer["exit_code"], answer["report"]["steps"][0]["name"]) == (2, "recovery")
 
 
 def test_password_that_ansible_brought() -> None:
@@ -259,11 +350,11 @@ def test_a_host_without_the_tool_gets_it() -> None:
     """The archive is placed with the command, but not by a check, and goes with `remove`."""
     from sysmail.fleet import archive, place
 
-    host, data = FakeDebian(), archive.build()
+    host, new = FakeDebian(), door.Archive(archive.build(), "0123456789abcdef")
     request = {"command": "apply", "policy": ADMIN}
-    door.answer_and_place({**request, "check": True}, data, "0123456789abcdef", host)
+    door.answer({**request, "check": True}, host, new=new)
     assert host.state(place.FOLDER) is None
-    install(host, door.answer_and_place(request, data, "0123456789abcdef", host))
+    install(host, door.answer(request, host, new=new))
     assert ask(host, phase="go_on")["exit_code"] == 0
     path = place.archive_path("0123456789abcdef")
     command = host.state(place.COMMAND)
@@ -279,14 +370,15 @@ def test_a_host_that_is_not_changed_does_not_keep_the_tool(check: bool) -> None:
     """A policy that cannot be used, a refusal, or a removal leaves nothing, and says so."""
     from sysmail.fleet import archive, place
 
-    data, identity = archive.build(), "0" * 16
+    new = door.Archive(archive.build(), "0" * 16)
     for request in (
         {"command": "apply", "policy": {"admn": "x"}},
         {"command": "remove"},
         {"command": "apply", "policy": {**ADMIN, "smarthost": {"host": "mail.example.org"}}},
     ):
         host = FakeDebian(postfix=True)  # and no server answers at that name
-        made = door.answer_and_place({**request, "check": check}, data, identity, host)
+        made = door.answer({**request, "check": check}, host, new=new)
         assert host.state(place.FOLDER) is None
-        assert made.get("placed", False) is False or check
+        # A check does not talk to a next hop that the policy names.
+        assert made["placed"] is (check and "smarthost" in request.get("policy", {}))
         assert host.state(place.COMMAND) is None

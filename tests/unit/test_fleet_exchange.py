@@ -69,6 +69,11 @@ def test_booleans_as_ansible_writes_them(given: object, meant: bool) -> None:
             {"host": "mail1", "username": "no-reply@example.org", "password_file": "/p"},
         ),
         ({"mailu": {"host": "own.example.org"}}, {}, {"host": "own.example.org"}),
+        (  # a login is for its own server alone
+            {"mailu": {"host": "own.example.org"}},
+            {"mail1": {"sys_svc_mail_mailu": LOGIN}},
+            {"host": "own.example.org"},
+        ),
     ],
 )
 def test_mailu_from_the_inventory(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -12,7 +13,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 from sysmail.errors import HostError, RefusedError
-from sysmail.host.lock import FileLock
+from sysmail.host.lock import FileLock, is_locked
 from sysmail.host.machine import Machine
 from sysmail.host.port import FileState
 
@@ -395,3 +396,27 @@ def test_free_port_and_sockets_of_this_process() -> None:
     assert host.socket_inodes(2**22 + 1) == set()
     assert host.socket_owner(1) == ""
     assert 0 < host.free_port() < 65536
+
+
+def test_lock_of_another_process(tmp_path: Path) -> None:
+    """Whether somebody holds a lock is seen from outside, and looking takes nothing away."""
+    path = tmp_path / "lock"
+    assert not is_locked(str(path))
+    path.write_text("")
+    assert not is_locked(str(path))
+    holder = (
+        "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX)\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert is_locked(str(path))
+        assert Machine().is_locked(str(path))
+        process.communicate()
+    assert not is_locked(str(path))

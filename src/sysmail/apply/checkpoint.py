@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Optional
 
 from sysmail.errors import HostError
@@ -48,6 +48,8 @@ class Checkpoint:
     are known to a person and no longer turn a proof red. Times are in seconds
     since the epoch. ``steps`` are those that were done before the packages came,
     as in a report. ``relay_asked``: the relay was asked for, not only decided on.
+    ``handed_over``: its packages were left to somebody else, whose package manager may
+    outlive whatever happens to us.
     """
 
     number: int
@@ -75,6 +77,7 @@ class Checkpoint:
     leftovers_before: list[str] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     relay_asked: bool = False
+    handed_over: bool = False
 
     @property
     def directory(self) -> str:
@@ -97,7 +100,15 @@ class Store:
             if text is None:
                 continue  # cut off before its journal was there: nothing was changed yet
             try:
-                found.append(Checkpoint(**json.loads(text)))
+                data = json.loads(text)
+                unknown = sorted(set(data) - {each.name for each in fields(Checkpoint)})
+                if unknown:
+                    raise HostError(
+                        "journal-newer",
+                        f"{path} was written by a newer sysmail: it has {unknown[0]}",
+                        "use that version, or bring this one up to date",
+                    )
+                found.append(Checkpoint(**data))
             except (ValueError, TypeError) as error:
                 raise HostError(
                     "journal-damaged",
@@ -143,7 +154,9 @@ def _passwords(checkpoint: Checkpoint) -> str:
 
 def keep_passwords(writer: Writer, checkpoint: Checkpoint, passwords: Mapping[str, str]) -> None:
     """Keep what a policy from Ansible brought along, for the commands that come after it."""
-    if passwords:
+    if not passwords:
+        writer.remove(_passwords(checkpoint))
+    else:
         text = json.dumps(passwords, sort_keys=True) + "\n"
         writer.write(_passwords(checkpoint), text.encode(), 0o600)
 

@@ -11,7 +11,17 @@ from sysmail.errors import StepError
 from sysmail.facts import parse
 from sysmail.host.port import Completed, Writer
 
-__all__ = ["automatic", "bring_back", "fetch", "install", "installed", "mark", "uninstall"]
+__all__ = [
+    "at_work",
+    "automatic",
+    "bring_back",
+    "came_for",
+    "fetch",
+    "install",
+    "installed",
+    "mark",
+    "uninstall",
+]
 
 INSTALL_SECONDS = 900.0
 _WORTH_TELLING = re.compile(
@@ -22,6 +32,31 @@ _WORTH_TELLING = re.compile(
 def installed(writer: Writer, distro: Distro) -> dict[str, str]:
     """The installed packages and their versions."""
     return parse.packages(writer.ask(distro.query).out, distro.name)
+
+
+def at_work(writer: Writer, distro: Distro) -> bool:
+    """Whether a package manager is at work; one that waits for a lock looks once a second."""
+    for number in range(3):
+        if number:
+            writer.sleep(1.0)
+        if any(writer.is_locked(path) for path in distro.locks):
+            return True
+    return False
+
+
+def came_for(
+    writer: Writer, distro: Distro, asked: Sequence[str], before: Sequence[str]
+) -> list[str]:
+    """Those of ``asked`` that are installed, and what came for their sake alone.
+
+    Where others installed packages, not all that is new since ``before`` is ours.
+    """
+    now = installed(writer, distro)
+    ours = {name for name in asked if name in now and name not in before}
+    if ours and distro.would_remove:
+        said = writer.ask([*distro.would_remove, *sorted(ours)]).out
+        ours |= {line.split()[1] for line in said.splitlines() if line.startswith("Remv ")}
+    return sorted(name for name in ours if name in now and name not in before)
 
 
 def install(

@@ -90,16 +90,12 @@ class Transaction:
         writer: Writer,
         facts: Facts,
         pending: Checkpoint,
-        wanted: Checkpoint,
         paths: Iterable[str],
         say: Callable[[str], None],
     ) -> Transaction:
-        """Go on with what waited for packages, for what is ``wanted`` now."""
-        for name in ("policy", "route", "losses_since", "relay_asked"):
-            setattr(pending, name, getattr(wanted, name))
+        """Go on with what waited for packages, maybe for other ``paths`` than before."""
         absent = {path for path in paths if writer.state(path, content=False) is None}
         pending.absent_before = sorted({*pending.absent_before, *absent})
-        pending.steps = [step for step in pending.steps if step["name"] != "packages"]
         pending.state = "open"
         found = cls(writer, facts, pending, say)
         found.installed()
@@ -161,6 +157,12 @@ class Transaction:
         now = packages.installed(self._writer, self._distro())
         self.checkpoint.packages_brought = sorted(set(now) - before)
         self.checkpoint.packages_lost = sorted(before - set(now))
+        if self.checkpoint.handed_over:
+            asked = self.checkpoint.packages_asked
+            self.checkpoint.packages_brought = packages.came_for(
+                self._writer, self._distro(), asked, self.checkpoint.packages_before
+            )
+            self.checkpoint.packages_lost = []
         if "postfix" in self.checkpoint.packages_brought:
             retire.end_postdrops(self._writer)
         save(self._writer, self.checkpoint)

@@ -42,9 +42,27 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
     return told
 
 
-def is_pending(writer: Writer, checkpoint: Checkpoint) -> bool:
-    """Whether it waits for packages that somebody else may still be installing."""
-    return checkpoint.state == WAITING and writer.now() - checkpoint.time < PACKAGES_SECONDS
+def is_pending(
+    writer: Writer, checkpoint: Checkpoint, *, seconds: float = PACKAGES_SECONDS
+) -> bool:
+    """Whether it waits for packages that somebody else may still be installing.
+
+    That is so for ``seconds`` after they were asked for, and as long as a package
+    manager is at work.
+    """
+    if not checkpoint.handed_over or checkpoint.state not in {WAITING, "open"}:
+        return False
+    facts = collect(writer)
+    if all(name in facts.packages for name in checkpoint.packages_asked):
+        return checkpoint.state == WAITING and _is_young(writer, checkpoint, seconds)
+    if checkpoint.state == WAITING and _is_young(writer, checkpoint, seconds):
+        return True
+    return facts.distro is not None and packages.at_work(writer, facts.distro)
+
+
+def _is_young(writer: Writer, checkpoint: Checkpoint, seconds: float) -> bool:
+    # A clock that went back says nothing about an age.
+    return 0 <= writer.now() - checkpoint.time < seconds
 
 
 def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> str:
@@ -89,7 +107,7 @@ def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) ->
                 "see it with `sysmail plan`; --force puts the former file back all the same",
             )
     facts = collect(writer)
-    if any("postfix" in _brought(checkpoint, facts) for checkpoint in checkpoints):
+    if any("postfix" in _brought(writer, checkpoint, facts) for checkpoint in checkpoints):
         count = _waiting(writer, facts)
         if count:
             raise _queue_not_empty(count)
@@ -128,7 +146,7 @@ def undo(
         packages.fetch(writer, facts.distro, going_back, [], say)
     if checkpoint.packages_removing is None:
         checkpoint.packages_lost = _lost(checkpoint, facts)
-        checkpoint.packages_removing = _brought(checkpoint, facts)
+        checkpoint.packages_removing = _brought(writer, checkpoint, facts)
     former, checkpoint.state = checkpoint.state, "undoing"
     save(writer, checkpoint)
     brought = checkpoint.packages_removing
@@ -268,17 +286,20 @@ def _lost(checkpoint: Checkpoint, facts: Facts) -> list[str]:
     """The packages that this transaction replaced and that are still gone."""
     if checkpoint.packages_lost is not None:
         return [name for name in checkpoint.packages_lost if name not in facts.packages]
-    if checkpoint.state == "done" or not checkpoint.packages_asked:
+    if checkpoint.state == "done" or checkpoint.handed_over or not checkpoint.packages_asked:
         return []
     return sorted(set(checkpoint.packages_before) - set(facts.packages))
 
 
-def _brought(checkpoint: Checkpoint, facts: Facts) -> list[str]:
+def _brought(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> list[str]:
     """The packages that this transaction brought and that are still there."""
     if checkpoint.packages_brought is not None:
         return [name for name in checkpoint.packages_brought if name in facts.packages]
     if checkpoint.state == "done" or not checkpoint.packages_asked:
         return []
+    if checkpoint.handed_over and facts.distro is not None:
+        asked = checkpoint.packages_asked
+        return packages.came_for(writer, facts.distro, asked, checkpoint.packages_before)
     # Cut off while installing: what is there now and was not before came with it.
     return sorted(set(facts.packages) - set(checkpoint.packages_before))
 

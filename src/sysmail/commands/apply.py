@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Callable, Optional
 
-from sysmail.apply import Checkpoint, Store, Transaction, revert
+from sysmail.apply import Checkpoint, Store, Transaction, is_pending, revert
 from sysmail.apply.checkpoint import WAITING, keep_passwords, save
 from sysmail.apply.scratch import try_candidate
 from sysmail.commands.policy_source import Given
@@ -57,8 +57,8 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
     asked for where the policy names no route. ``hand_over``: the caller installs
     missing packages; the report then names them, and ``go_on`` does the rest.
     """
+    pending = next((c for c in Store(writer).load() if c.handed_over and c.state != "done"), None)
     situation = look(writer, given, flags, relay=relay)
-    pending = next((c for c in Store(writer).load() if c.state == WAITING), None)
     if situation.steps and pending is None:
         refuse_takeover(writer, situation, adopt=adopt)
         refuse_busy_port(writer, situation)
@@ -70,7 +70,11 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
     _note_outage(writer, situation, trouble)
     if not situation.steps and not acknowledge and pending is None:
         return _report(Proof(writer, situation, trouble), (), trouble)
-    transaction = _begin(writer, situation, say, acknowledge=acknowledge, pending=pending)
+    if pending is not None:
+        with _or_back(writer, pending, say):
+            transaction = _take_up(writer, situation, pending, say)
+            return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
+    transaction = _begin(writer, situation, say, acknowledge=acknowledge)
     with _or_back(writer, transaction.checkpoint, say):
         return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
 
@@ -84,20 +88,12 @@ def go_on(
     relay: bool = False,
 ) -> Report:
     """Go on with an apply that handed its packages over, now that they are there."""
-    checkpoint = _handed_over(writer)
-    with _or_back(writer, checkpoint, say):
-        checkpoint.state = "open"
-        transaction = Transaction(writer, collect(writer), checkpoint, say)
-        transaction.installed()
+    pending = _handed_over(writer)
+    with _or_back(writer, pending, say):
         situation = look(writer, given, flags, relay=relay)
         trouble = _ask_next_hop(writer, situation)
-        if situation.decision.summary().name != checkpoint.route.get("name"):
-            raise StepError(
-                "decision-changed",
-                f"while packages were installed it changed: {situation.decision.summary().reason}",
-                "run it again",
-            )
         _require_installed(situation.desired, situation.facts, situation.steps)
+        transaction = _take_up(writer, situation, pending, say, keep_steps=True)
         return _finish(transaction, writer, situation, trouble, say)
 
 
@@ -111,19 +107,30 @@ def _handed_over(writer: Writer) -> Checkpoint:
     found = [c for c in Store(writer).load() if c.state == WAITING]
     if not found:
         raise StepError(
-            "preparation-undone", "another command has undone the preparation", "run it again"
+            "preparation-gone",
+            "another command has undone the preparation, or gone on with it",
+            "run it again",
         )
     return found[-1]
 
 
 @contextlib.contextmanager
 def _or_back(writer: Writer, checkpoint: Checkpoint, say: Say) -> Iterator[None]:
-    """Whatever goes wrong inside: the host is as it was before, and the error says so."""
+    """Whatever goes wrong inside: the host is as it was before, and the error says so.
+
+    Where a package manager is still at work on what was asked for, going back
+    would let it install an open Postfix: then the host stays prepared, and closed.
+    """
     try:
         yield
     except BaseException as error:
-        say("going back to how the host was")
-        kept = revert(writer, checkpoint, say)
+        if is_pending(writer, checkpoint, seconds=0.0):
+            checkpoint.state, checkpoint.time = WAITING, writer.now()
+            save(writer, checkpoint)
+            kept = f"a package manager is at work, so the host stays prepared for it; {GO_ON}"
+        else:
+            say("going back to how the host was")
+            kept = revert(writer, checkpoint, say)
         if isinstance(error, SysmailError):
             error.message += f"; {kept}" if kept else "; the host is as it was before"
         elif kept:
@@ -146,7 +153,7 @@ def _finish(
     results = (*(StepResult(**step) for step in checkpoint.steps), *map(describe, done))
     if hand_over and done and _is_installation(done[-1]):
         checkpoint.state, checkpoint.steps = WAITING, [vars(result) for result in results]
-        checkpoint.time = writer.now()
+        checkpoint.time, checkpoint.handed_over = writer.now(), True
         save(writer, checkpoint)
         return _packages_wanted(situation, done[-1], results)
     report = _report(
@@ -216,27 +223,12 @@ def _note_outage(writer: Writer, situation: Situation, trouble: Optional[HostErr
     save(writer, before)
 
 
-def _begin(
-    writer: Writer,
-    situation: Situation,
-    say: Say,
-    *,
-    acknowledge: bool,
-    pending: Optional[Checkpoint],
-) -> Transaction:
-    """Open a transaction, or go on with the ``pending`` one that was left waiting for packages."""
+def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool) -> Transaction:
     numbers = [checkpoint.number for checkpoint in Store(writer).load()]
-    route = situation.decision.summary()
     checkpoint = Checkpoint(
-        number=max(numbers, default=0) + 1,
-        kind="apply",
-        policy=dict(situation.asked),
-        route={"name": route.name, "next_hop": route.next_hop, "reason": route.reason},
-        losses_since=writer.now(),
-        relay_asked=situation.relay_asked,
+        number=max(numbers, default=0) + 1, kind="apply", losses_since=writer.now()
     )
-    if route.name == "mailu":
-        checkpoint.route["port"] = str(situation.decision.port)
+    _record(checkpoint, situation)
     before = situation.in_force
     admin = situation.policy.admin
     if before is not None and situation.decision.route == before.route.get("name"):
@@ -245,15 +237,44 @@ def _begin(
     # A new admin starts afresh; any other change leaves a lost notice visible.
     if before is not None and before.policy.get("admin", "") == admin and not acknowledge:
         checkpoint.losses_since = before.losses_since
-    paths = {*situation.files, *(s.file.path for s in situation.steps if isinstance(s, WriteFile))}
-    if pending is not None:
-        transaction = Transaction.take_up(
-            writer, situation.facts, pending, checkpoint, sorted(paths), say
-        )
-    else:
-        transaction = Transaction.begin(writer, situation.facts, checkpoint, sorted(paths), say)
+    transaction = Transaction.begin(writer, situation.facts, checkpoint, _paths(situation), say)
     keep_passwords(writer, checkpoint, situation.passwords)
     return transaction
+
+
+def _take_up(
+    writer: Writer,
+    situation: Situation,
+    pending: Checkpoint,
+    say: Say,
+    *,
+    keep_steps: bool = False,
+) -> Transaction:
+    """Go on with what waits for packages, for what is wanted now.
+
+    ``keep_steps``: the packages have come as they were asked for.
+    """
+    _record(pending, situation)
+    if not keep_steps:
+        pending.steps = [step for step in pending.steps if step["name"] != "packages"]
+    transaction = Transaction.take_up(writer, situation.facts, pending, _paths(situation), say)
+    keep_passwords(writer, pending, situation.passwords)
+    return transaction
+
+
+def _record(checkpoint: Checkpoint, situation: Situation) -> None:
+    """What is going to be in force."""
+    route = situation.decision.summary()
+    checkpoint.policy = dict(situation.asked)
+    checkpoint.route = {"name": route.name, "next_hop": route.next_hop, "reason": route.reason}
+    if route.name == "mailu":
+        checkpoint.route["port"] = str(situation.decision.port)
+    checkpoint.relay_asked = situation.relay_asked
+
+
+def _paths(situation: Situation) -> list[str]:
+    written = (step.file.path for step in situation.steps if isinstance(step, WriteFile))
+    return sorted({*situation.files, *written})
 
 
 def _carry_out(

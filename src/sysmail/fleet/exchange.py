@@ -105,10 +105,13 @@ def mailu_from_inventory(
             "give it the keys of the policy's table mailu, such as host and username",
         )
     own = {name: value for name, value in (own or {}).items() if value is not None}
+    known = {"host": member, **{n: value for n, value in known.items() if value is not None}}
+    if own.get("host", known["host"]) != known["host"]:
+        return policy  # a login is for its own server alone
     passwords = {"password", "password_file", "password_command"}
     if passwords & own.keys():
         known = {name: value for name, value in known.items() if name not in passwords}
-    return {**policy, "mailu": {"host": member, **known, **own}}
+    return {**policy, "mailu": {**known, **own}}
 
 
 def request(

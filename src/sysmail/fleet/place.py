@@ -42,24 +42,28 @@ def place(writer: Writer, archive: bytes, identity: str) -> None:
     """Write the archive and the command. RefusedError where others than root could write it."""
     _require_roots(FOLDER, writer.state(FOLDER, content=False), "directory")
     path = archive_path(identity)
-    writer.mkdir(FOLDER, 0o755)
-    writer.write(path, compiled(archive), 0o755)
     command = writer.state(COMMAND, content=False)
+    # The archive last: it is what the next run looks for.
     if command is None or command.target.startswith(FOLDER + "/"):
         writer.mkdir(COMMAND.rpartition("/")[0], 0o755)
         writer.symlink(COMMAND, path)
+    writer.mkdir(FOLDER, 0o755)
+    writer.write(path, compiled(archive), 0o755)
     for former in _formers(writer, path)[KEPT - 1 :]:
         writer.remove(former)
 
 
-def take_away(writer: Writer) -> None:
-    """Remove every archive, and the command where it is ours."""
+def take_away(writer: Writer) -> bool:
+    """Remove every archive, and the command where it is ours; say whether there was any."""
     command = writer.state(COMMAND, content=False)
-    if command is not None and command.target.startswith(FOLDER + "/"):
+    ours = command is not None and command.target.startswith(FOLDER + "/")
+    if ours:
         writer.remove(COMMAND)
-    for path in _formers(writer, ""):
+    paths = [f"{FOLDER}/{name}" for name in writer.names(FOLDER)]
+    for path in paths:
         writer.remove(path)
     writer.rmdir(FOLDER)
+    return ours or bool(paths)
 
 
 def _formers(writer: Writer, but: str) -> list[str]:

@@ -12,7 +12,7 @@ import time
 
 from sysmail.errors import RefusedError
 
-__all__ = ["FileLock"]
+__all__ = ["FileLock", "is_locked"]
 
 
 class FileLock:
@@ -43,3 +43,18 @@ class FileLock:
         """Give the lock back. The file stays: removing it would let two processes lock two."""
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
+
+
+def is_locked(path: str) -> bool:
+    """Whether a process holds a lock of fcntl(2); a free one is taken for a moment."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

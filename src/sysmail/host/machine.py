@@ -209,6 +209,12 @@ class Machine:
         """The real path behind a name."""
         return os.path.realpath(path) if os.path.exists(path) else None
 
+    def is_locked(self, path: str) -> bool:
+        """Whether a process holds a lock on a file."""
+        from sysmail.host.lock import is_locked
+
+        return is_locked(path)
+
     def socket_inodes(self, pid: int) -> set[int]:
         """The sockets that a process has open, see proc_pid_fd(5)."""
         found: set[int] = set()

@@ -160,6 +160,9 @@ class Reader(Protocol):
     def free_port(self) -> int:
         """A TCP port on 127.0.0.1 that nothing uses."""
 
+    def is_locked(self, path: str) -> bool:
+        """Whether a process holds a lock of fcntl(2) on a file; False where there is none."""
+
     def socket_inodes(self, pid: int) -> set[int]:
         """The sockets that a process has open, by inode; empty where it may not be seen."""
 

@@ -61,7 +61,8 @@ _HIDDEN_KINDS = {"secret", "URL"}
 _TABLES: Mapping[str, str] = {
     "mailu": "The Mailu server. What is missing here is taken from the member of Mailu's group in"
     " the inventory: the host is the one in its variable `sys_svc_mail_mailu`, else the member's"
-    " name; the other keys are those of that variable.",
+    " name; the other keys are those of that variable. Of a policy that names another host nothing"
+    " is filled in.",
     "smarthost": "The server of any other provider.",
     "queue": "How long mail waits, and how often it is tried.",
     "alert": "Who is told when mail itself is broken.",
@@ -153,8 +154,8 @@ def _policy() -> Option:
         "default": {},
         "description": [
             "What you want of the host's mail. Every key of it is optional.",
-            "Where it is empty, the policy of the host itself is used: its file, else that of the"
-            " last run, else the defaults.",
+            "Where it is empty, and the inventory has no Mailu, the policy of the host itself is"
+            " used: its file, else that of the last run, else the defaults.",
         ],
         "options": policy_options(),
     }

@@ -9,16 +9,15 @@ content; only where that is missing does the action plugin, which has the same
 name, send it along. Documentation: sysmail.yml.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys
 
 FOLDER = "/usr/local/lib/sysmail"
+COMMAND = "/usr/local/bin/sysmail"
 
 
-def main() -> None:
+def main() -> "None":
     """Print the answer as JSON."""
     # The first is what Ansible replaces; the second makes it do so (module_common.py, jsonargs):
     # <<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>
@@ -34,12 +33,12 @@ def main() -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
-def failed(message: str) -> dict[str, object]:
+def failed(message: "str") -> "dict[str, object]":
     """Return a failure of this module's own."""
     return {"failed": True, "msg": message, "exit_code": 77}
 
 
-def ask(arguments: dict) -> dict[str, object]:
+def ask(arguments: "dict") -> "dict[str, object]":
     """Ask the tool on the host, if it is there and nobody but root could have written it."""
     path = f"{FOLDER}/sysmail-{arguments['identity']}.pyz"
     try:
@@ -48,13 +47,19 @@ def ask(arguments: dict) -> dict[str, object]:
         return {"missing": True}
     if any(state.st_uid != 0 or state.st_mode & 0o022 for state in found):
         return {"missing": True}  # it is sent along then, and refused with the reason
+    try:
+        command = os.readlink(COMMAND)
+    except OSError:
+        command = "" if os.path.lexists(COMMAND) else FOLDER
+    if command.startswith(FOLDER) and command != path:
+        return {"missing": True}  # the command is that of another version, or was cut off
     sys.path.insert(0, path)
     from sysmail.door import answer
 
     return answer(arguments["request"], archive=path)
 
 
-def with_archive(arguments: dict) -> dict[str, object]:
+def with_archive(arguments: "dict") -> "dict[str, object]":
     """Use the archive that came along; unless this is a check, leave it on the host."""
     import base64
     import tempfile
@@ -65,9 +70,9 @@ def with_archive(arguments: dict) -> dict[str, object]:
         with open(path, "wb") as handle:
             handle.write(archive)
         sys.path.insert(0, path)
-        from sysmail.door import answer_and_place
+        from sysmail.door import Archive, answer
 
-        return answer_and_place(arguments["request"], archive, arguments["identity"])
+        return answer(arguments["request"], new=Archive(archive, arguments["identity"]))
 
 
 if __name__ == "__main__":
