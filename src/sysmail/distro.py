@@ -111,7 +111,17 @@ APT = Distro(
     environment={"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"},
     automatic=("apt-mark", "showauto"),
     mark_automatic=("apt-mark", "auto"),
-    would_remove=("apt-get", "-s", "-q", "autoremove"),
+    # By dependencies alone: by default what anything else suggests would be kept, and left behind.
+    would_remove=(
+        "apt-get",
+        "-s",
+        "-q",
+        "-o",
+        "APT::AutoRemove::RecommendsImportant=false",
+        "-o",
+        "APT::AutoRemove::SuggestsImportant=false",
+        "autoremove",
+    ),
     locks=("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"),
     postfix=("postfix",),
     sasl=("libsasl2-modules",),

@@ -64,7 +64,8 @@ def answer(
             placed.append(_place(writer, request, new))
         report = guarded(shown, lambda: _work(writer, request))
         if not check and _leaves_nothing(writer, request, report):
-            placed[:] = [_take_away(writer) and new is None]
+            # What came for an apply that failed is no change; what a removal takes away is one.
+            placed[:] = [_take_away(writer) and request["command"] == "remove"]
         elif archive and not check and not _is_compiled():
             _compile_anew(writer, archive)
         return _with_cut_off(writer, report) if check else report

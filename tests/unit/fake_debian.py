@@ -191,7 +191,8 @@ class FakeDebian(FakeHost):
 
     def _apt_get(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         if argv[1] == "-s":
-            asked = [p for n in argv[4:] for p in BROUGHT.get(n, (n,)) if p in self.packages]
+            names = argv[argv.index("autoremove") + 1 :]
+            asked = [p for n in names for p in BROUGHT.get(n, (n,)) if p in self.packages]
             return _said(argv, "".join(f"Remv {name} [1]\n" for name in asked))
         verb = argv[1]
         options = {i + 1 for i, word in enumerate(argv) if word == "-o"}

@@ -99,6 +99,7 @@ def test_packages_that_do_not_come() -> None:
     before = host.world()
     assert ask(host)["exit_code"] == 2
     answer = ask(host, phase="give_up", why="ansible.builtin.apt: no mirror")
+    assert answer["placed"] is False
     assert answer["report"]["errors"][0] == {
         "code": "packages-not-installed",
         "message": "ansible.builtin.apt: no mirror; the host is as it was before",
