@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tomllib
@@ -26,6 +27,8 @@ BY_PRODUCTS = frozenset(
 
 # Locks of a running Postfix, and what the lab's own shell leaves.
 _RUNTIME = ("root/.", "etc/pacman.d/gnupg", "var/spool/postfix/pid/")
+# Folders that qmgr makes when it first needs them; a message in one of them is a path of its own.
+_QUEUE_FOLDER = re.compile(r"var/spool/postfix/(defer|deferred)/[0-9A-F]")
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ def snapshot(host: Host) -> dict[str, str]:
     return {
         path: state
         for path, state in found.items()
-        if path not in BY_PRODUCTS and not path.startswith(_RUNTIME)
+        if path not in BY_PRODUCTS
+        and not path.startswith(_RUNTIME)
+        and not _QUEUE_FOLDER.fullmatch(path)
     }
 
 
