@@ -103,10 +103,7 @@ def test_all_arrive(lab: Lab, fresh_host: FreshHost, base: str, count: int) -> N
     _master_is_back(host, former)
     wait_until("the queue is empty", lambda: _waiting(host) == 0, 600, 1)
 
-    # What Mailu has taken may wait in its own queue for a while before it is in the mailbox.
-    with contextlib.suppress(LabError):
-        wait_until("all are there", lambda: set(taken) <= set(lab.mailu.ids("X-Id")), 300, 3)
-    arrived = Counter(lab.mailu.ids("X-Id"))
+    arrived = _arrived(lab, set(taken))
     lost = sorted(set(taken) - set(arrived))
     assert lost == [], f"{len(lost)} of {len(taken)} were lost"
     twice = {name for name, times in arrived.items() if times > 1}
@@ -125,6 +122,13 @@ def test_all_arrive(lab: Lab, fresh_host: FreshHost, base: str, count: int) -> N
     assert all(name.startswith(("a-sendmail-", "b-sendmail-")) for name in later), later
     assert all(len(times) == 2 for times in moments.values())
     assert sysmail(host, "prove").status == 0
+
+
+def _arrived(lab: Lab, expected: set[str]) -> Counter[str]:
+    """The ids in the mailbox; what Mailu has taken may wait in its own queue for a while."""
+    with contextlib.suppress(LabError):
+        wait_until("all are there", lambda: expected <= set(lab.mailu.ids("X-Id")), 300, 3)
+    return Counter(lab.mailu.ids("X-Id"))
 
 
 def _waiting(host: Host) -> int:
