@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))  # nothing of this is installed
 
 from sysmail.fleet.page import HostRow, render  # noqa: E402
-from sysmail.fleet.row import PROMISES  # noqa: E402
 from sysmail.prove.proof import APPLY  # noqa: E402
+from sysmail.report import PROMISES  # noqa: E402
 
 PICTURE = ROOT / "docs" / "images" / "fleet-page.png"
 WIDTH, HEIGHT = 1320, 1240

@@ -9,9 +9,9 @@ A request is a mapping with these keys, all but ``command`` optional:
     policy              the keys of the policy; empty for the policy of the host itself
     relay, adopt, acknowledge_losses    as in ``commands.apply.run``
 
-The answer is ``{"report", "exit_code"}``, and ``placed`` where that is about the
-tool itself, which came along or is gone: the report as the command line prints
-it with ``--json``. Its outcome ``packages-wanted`` means that the caller
+The answer is ``{"report", "exit_code", "placed"}``: the report as the command line
+prints it with ``--json``; ``placed`` where the tool itself came along to stay, or
+went with a removal. The outcome ``packages-wanted`` means that the caller
 has to install ``report["packages"]`` and then ask again with ``go_on``.
 """
 

@@ -8,13 +8,37 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-__all__ = ["FAIL", "PASS", "UNKNOWN", "Problem", "Report", "RouteSummary", "StepResult", "Verdict"]
+__all__ = [
+    "FAIL",
+    "PASS",
+    "PROMISES",
+    "UNKNOWN",
+    "Problem",
+    "Report",
+    "RouteSummary",
+    "StepResult",
+    "Verdict",
+]
 
 PASS = "pass"  # noqa: S105 - a verdict, not a password
 FAIL = "fail"
 UNKNOWN = "unknown"
 
 VERSION = 1
+
+PROMISES = (
+    "loopback-only",
+    "local-clients",
+    "no-mailboxes",
+    "nothing-lost",
+    "verified-next-hop",
+    "accepted-senders",
+    "all-or-nothing",
+    "no-takeover",
+    "no-secrets-told",
+    "reversible",
+)
+"""The names of the promises, which are also those of the checks of ``sysmail prove``."""
 
 
 @dataclass(frozen=True)

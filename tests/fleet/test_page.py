@@ -15,7 +15,7 @@ import pytest
 from fleet import browser
 from fleet.browser import Browser, Page
 from sysmail.fleet.page import HostRow, render
-from sysmail.fleet.row import PROMISES
+from sysmail.report import PROMISES
 
 NOW = 1_767_949_440.0
 TITLE = "Outbound mail of the fleet"

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -356,7 +357,7 @@ def test_the_report_is_the_command_lines(fleet: Fleet) -> None:
 
 def test_every_order_of_the_roles_ends_the_same(fleet: Fleet) -> None:
     """Whichever role is first, and one of them twice in one play, the end is one state."""
-    orders = [(MAIL, SMTP, MSMTP), (SMTP, MSMTP, MAIL), (MSMTP, MAIL, SMTP)]
+    orders = list(permutations(ROLES))
     ends: list[dict[str, str]] = []
     for order in orders:
         fleet.absent("ready")

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from sysmail.fleet import page as page_module
 from sysmail.fleet import row as row_module
 from sysmail.fleet.page import HostRow, render
-from sysmail.fleet.row import PROMISES, STATES, clean, shown
+from sysmail.fleet.row import STATES, clean, shown
+from sysmail.report import PROMISES
 
 NOW = 1_767_949_440.0
 CELL = {"p": "pass", "f": "fail", "u": "unknown", "n": "not checked"}

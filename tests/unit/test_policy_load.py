@@ -21,12 +21,17 @@ from sysmail.policy import (
     Secret,
     dump,
     parse,
-    parse_text,
     with_flags,
 )
 from sysmail.policy.reference import reference_markdown
+from sysmail.policy.text import read_document
 
 LOGIN = {"host": "m.example.org", "username": "u", "password": "hunter2"}
+
+
+def parse_text(text: str, name: str) -> Policy:
+    """A policy from a file's text, as the tool reads it."""
+    return parse(read_document(text, name))
 
 
 def refusal(text: str, name: str = "policy.toml") -> PolicyError:

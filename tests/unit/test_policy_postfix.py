@@ -7,8 +7,9 @@ import pytest
 from sysmail.errors import PolicyError
 from sysmail.policy import KEYS, parse
 from sysmail.policy.postfix_extras import PROTECTED, RULES, protection
-from sysmail.policy.postfix_protected import _GROUPS, PROMISES
+from sysmail.policy.postfix_protected import _GROUPS
 from sysmail.policy.reference import postfix_markdown
+from sysmail.report import PROMISES
 
 HARMLESS = """
     always_bcc biff default_process_limit disable_vrfy_command enable_long_queue_ids

@@ -12,7 +12,7 @@ from sysmail.commands import apply, prove, queue, status
 from sysmail.errors import HostError, RefusedError, UsageError
 from sysmail.host.port import Completed
 from sysmail.prove import CHECKS
-from sysmail.report import FAIL, PASS, UNKNOWN
+from sysmail.report import FAIL, PASS, PROMISES, UNKNOWN
 from unit.fake_debian import PID, FakeDebian
 from unit.fake_host import ScriptedSession
 from unit.test_apply import ADMIN, HOSTS, OFFERS, fresh, silent, waiting, with_login
@@ -413,3 +413,8 @@ def test_queue_change_that_fails_is_told() -> None:
     with pytest.raises(HostError, match="reserved") as caught:
         queue.run(host, "delete", ["4XwYh2bQz3mK"])
     assert caught.value.code == "queue-not-changed"
+
+
+def test_every_promise_has_its_check() -> None:
+    """The checks are the promises, in their order."""
+    assert tuple(CHECKS) == PROMISES

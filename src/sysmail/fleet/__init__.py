@@ -1,1 +1,1 @@
-"""What a fleet needs beside the hosts themselves: the page that people look at."""
+"""What a fleet needs: the tool as one archive, what goes between it and Ansible, the page."""

@@ -18,7 +18,6 @@ from html import escape
 
 from sysmail.fleet.row import (
     FAILED,
-    PROMISES,
     PROVEN,
     STATES,
     HostRow,
@@ -27,6 +26,7 @@ from sysmail.fleet.row import (
     clean,
     shown,
 )
+from sysmail.report import PROMISES
 
 __all__ = ["HostRow", "render"]
 

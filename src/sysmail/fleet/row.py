@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Optional
 
-from sysmail.report import FAIL, PASS, UNKNOWN
+from sysmail.report import FAIL, PASS, PROMISES, UNKNOWN
 
 __all__ = [
     "FAILED",
-    "PROMISES",
     "PROVEN",
     "STATES",
     "HostRow",
@@ -28,18 +27,6 @@ __all__ = [
     "shown",
 ]
 
-PROMISES = (
-    "loopback-only",
-    "local-clients",
-    "no-mailboxes",
-    "nothing-lost",
-    "verified-next-hop",
-    "accepted-senders",
-    "all-or-nothing",
-    "no-takeover",
-    "no-secrets-told",
-    "reversible",
-)
 NOT_CHECKED = "not checked"
 _WORST_FIRST = (FAIL, UNKNOWN, NOT_CHECKED, PASS)
 

@@ -22,7 +22,7 @@ failure is a :class:`~sysmail.errors.PolicyError` with one of these codes, and
 from __future__ import annotations
 
 from sysmail.policy.dump import dump, with_flags
-from sysmail.policy.load import parse, parse_text
+from sysmail.policy.load import parse
 from sysmail.policy.model import Alert, Hop, Limits, Policy, Queue, Secret
 from sysmail.policy.quantities import duration_text, size_text
 from sysmail.policy.schema import KEYS, SECTIONS, Key
@@ -40,7 +40,6 @@ __all__ = [
     "dump",
     "duration_text",
     "parse",
-    "parse_text",
     "size_text",
     "with_flags",
 ]

@@ -14,10 +14,9 @@ from sysmail.errors import PolicyError
 from sysmail.policy.model import Alert, Hop, Limits, Policy, Queue
 from sysmail.policy.rules import check_policy, read_hop
 from sysmail.policy.schema import KEYS, SECTIONS, Key
-from sysmail.policy.text import read_document
 from sysmail.policy.values import quoted, wrong_type
 
-__all__ = ["parse", "parse_text"]
+__all__ = ["parse"]
 
 
 def parse(data: Mapping[str, object], *, from_ansible: bool = False) -> Policy:
@@ -54,11 +53,6 @@ def _extras(table: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
     from sysmail.policy.postfix_extras import read_extras  # a long table that few policies need
 
     return read_extras(table)
-
-
-def parse_text(text: str, name: str) -> Policy:
-    """Make a policy of a file's text; ``name`` says by its end whether it is JSON or TOML."""
-    return parse(read_document(text, name))
 
 
 def _section(

@@ -11,21 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["PROMISES", "PROTECTED", "Protected"]
-
-PROMISES = (
-    "loopback-only",
-    "local-clients",
-    "no-mailboxes",
-    "nothing-lost",
-    "verified-next-hop",
-    "accepted-senders",
-    "all-or-nothing",
-    "no-takeover",
-    "no-secrets-told",
-    "reversible",
-)
-"""The names of the promises, which are also those of the checks of ``sysmail prove``."""
+__all__ = ["PROTECTED", "Protected"]
 
 
 @dataclass(frozen=True)
