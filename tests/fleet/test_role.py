@@ -456,9 +456,9 @@ def test_absent_puts_the_host_back(fleet: Fleet) -> None:
 # --- failures ---
 
 
-def test_a_wrong_password_changes_nothing(fleet: Fleet, first: First) -> None:
+def test_a_wrong_password_changes_nothing(fleet: Fleet) -> None:
     """The host fails with what to do, and stays as it is: in force, or without the tool."""
-    well(first.run)
+    well(fleet.play("ready"))
     fleet.absent("web")
     before = fleet.states("web", "ready")
     assert differences(fleet.before["web"], before["web"]) == []
@@ -476,9 +476,9 @@ def test_a_wrong_password_changes_nothing(fleet: Fleet, first: First) -> None:
     assert "not the password" not in played.out + played.err
 
 
-def test_a_broken_promise_fails_the_host(fleet: Fleet, first: First) -> None:
+def test_a_broken_promise_fails_the_host(fleet: Fleet) -> None:
     """What a run finds broken and cannot mend fails that host alone, with the remedy."""
-    well(first.run)
+    well(fleet.play("ready", "arch"))
     host = fleet.hosts["ready"]
     # A program that writes mailboxes by itself, which is none of sysmail's files.
     host.run("echo From >/var/mail/root && touch -d '1 minute' /var/mail/root")
