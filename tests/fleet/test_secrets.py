@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import os
 import shutil
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from onhost import differences, snapshot
+from told import Watch, files_with, forms, journal, spaces_of
 
 from lab import Controller, Host, Lab, Played
 from lab.machine import wait_until
@@ -51,15 +48,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def forms(secret: str) -> list[bytes]:
-    """How a secret looks where it is told: as it is, and as SMTP's logins have it."""
-    plain = secret.encode()
-    login = b"\0" + LOGIN.encode() + b"\0" + plain
-    # Without the last characters, which depend on what follows.
-    return [plain, base64.b64encode(plain)[:-4], base64.b64encode(login)[:-4]]
-
-
-SECRETS = [form for secret in (PASSWORD, WRONG, PLANTED) for form in forms(secret)]
+SECRETS = [form for secret in (PASSWORD, WRONG, PLANTED) for form in forms(LOGIN, secret)]
 
 
 def has_secret(data: bytes) -> bool:
@@ -75,57 +64,16 @@ class Left:
     folder_mode: int
 
 
-@dataclass
-class Watch:
+class FleetWatch(Watch):
     """Looks at all processes of the target and of the controller, and at temporary files."""
 
-    host: Host
-    controller: Controller
-    processes: set[str] = field(default_factory=set)
-    programs: set[str] = field(default_factory=set)
-    files: set[Left] = field(default_factory=set)
-    _over: bool = False
-    _wrong: list[Exception] = field(default_factory=list)
+    def __init__(self, host: Host, controller: Controller) -> None:
+        spaces = {*spaces_of(host), ("net", controller.node.netns_path.stat().st_ino)}
+        super().__init__(spaces, SECRETS, self._look_at_files)
+        self.host = host
+        self.files: set[Left] = set()
 
-    @contextlib.contextmanager
-    def looking(self) -> Iterator[None]:
-        self._over = False
-        thread = threading.Thread(target=self._loop)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over = True
-            thread.join()
-        assert self._wrong == []
-
-    def _loop(self) -> None:
-        try:
-            nodes = (self.host.node, self.controller.node)
-            spaces = {("net", node.netns_path.stat().st_ino) for node in nodes}
-            spaces.add(("pid", Path(f"/proc/{self.host.leader}/ns/pid").stat().st_ino))
-            while not self._over:
-                for name in os.listdir("/proc"):  # noqa: PTH208 - it has to be quick
-                    if name.isdigit():
-                        with contextlib.suppress(OSError):  # it has ended
-                            self._process(name, spaces)
-                self._files()
-                time.sleep(0.002)
-        except Exception as problem:  # noqa: BLE001 - told by looking()
-            self._wrong.append(problem)
-
-    def _process(self, pid: str, spaces: set[tuple[str, int]]) -> None:
-        ours = {(kind, os.stat(f"/proc/{pid}/ns/{kind}").st_ino) for kind in ("net", "pid")}  # noqa: PTH116
-        if not ours & spaces:
-            return
-        for file in ("cmdline", "environ"):
-            data = Path(f"/proc/{pid}/{file}").read_bytes()
-            if file == "cmdline":
-                self.programs.update(Path(word).name for word in data.decode().split("\0")[:2])
-            if has_secret(data):
-                self.processes.add(f"{file}: {data!r}")
-
-    def _files(self) -> None:
+    def _look_at_files(self) -> None:
         top = Path(f"/proc/{self.host.leader}/root")
         for folder in TMP:
             for path in (top / folder).rglob("*"):
@@ -153,9 +101,9 @@ def ways(controller: Controller, host: Host) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def watch(host: Host, controller: Controller, ways: dict[str, dict[str, Any]]) -> Watch:
+def watch(host: Host, controller: Controller, ways: dict[str, dict[str, Any]]) -> FleetWatch:
     assert ways
-    return Watch(host, controller)
+    return FleetWatch(host, controller)
 
 
 def policy(lab: Lab, mailu: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -180,7 +128,7 @@ def loud(page: Path) -> dict[str, str]:
     return {"ANSIBLE_CALLBACKS_ENABLED": "results,sysmail.host.page", "SYSMAIL_PAGE": f"{page}"}
 
 
-def test_watch_sees_secrets(host: Host, watch: Watch) -> None:
+def test_watch_sees_secrets(host: Host, watch: FleetWatch) -> None:
     """An argument, an environment and a file with a secret are noticed while they are there."""
     with watch.looking():
         host.run(["install", "-D", "-m", "604", "/dev/stdin", "/tmp/x/y"], input=PLANTED)
@@ -204,7 +152,7 @@ def test_mistake_in_policy_touches_nothing(
     controller: Controller,
     host: Host,
     ways: dict[str, dict[str, Any]],
-    watch: Watch,
+    watch: FleetWatch,
     mistake: str,
 ) -> None:
     """The key is named and the password is not, exit code 64; no archive is left on the host."""
@@ -237,7 +185,7 @@ def test_password_of_a_run(  # noqa: PLR0913 - fixtures
     controller: Controller,
     host: Host,
     ways: dict[str, dict[str, Any]],
-    watch: Watch,
+    watch: FleetWatch,
     tmp_path: Path,
     user: str,
     pipelining: bool,
@@ -263,7 +211,7 @@ def test_password_of_a_run(  # noqa: PLR0913 - fixtures
     require_kept(controller, host)
 
 
-def require_private(watch: Watch, home: str, *, pipelining: bool) -> None:
+def require_private(watch: FleetWatch, home: str, *, pipelining: bool) -> None:
     """Without pipelining Ansible's own file, with it none; after the run neither."""
     assert (watch.files == set()) is pipelining
     for left in watch.files:
@@ -276,9 +224,9 @@ def require_kept(controller: Controller, host: Host) -> None:
     """Only root finds it on the host, and nothing has it of what the controller left behind."""
     assert with_secret(host, "root") != []
     assert with_secret(host, "alice") == []
-    journal = host.run(["journalctl", "--no-pager", "--output=export", "--all"]).stdout
-    assert "sshd" in journal
-    assert not has_secret(journal.encode(errors="surrogateescape"))
+    said = journal(host)
+    assert b"sshd" in said
+    assert not has_secret(said)
     for folder in ("tmp", "ansible"):
         files = (path for path in (controller._home / folder).rglob("*") if path.is_file())
         assert [path for path in files if has_secret(path.read_bytes())] == []
@@ -286,13 +234,7 @@ def require_kept(controller: Controller, host: Host) -> None:
 
 def with_secret(host: Host, user: str) -> list[str]:
     """The files with a secret that a user of the host can read."""
-    patterns = b"\n".join(SECRETS).decode()
-    folders = "/etc /home /root /run /tmp /usr/local /var /srv /dev/shm"
-    # The pattern goes by standard input: in an argument it would find itself.
-    done = host.run(
-        f"grep -rlasF -D skip -f - {folders} || test $? -le 2", input=patterns, user=user
-    )
-    return done.stdout.splitlines()
+    return files_with(host, SECRETS, user)
 
 
 def test_file_for_everybody_is_found(host: Host, ways: dict[str, dict[str, Any]]) -> None:
@@ -315,7 +257,7 @@ def test_wrong_password(
     controller: Controller,
     host: Host,
     ways: dict[str, dict[str, Any]],
-    watch: Watch,
+    watch: FleetWatch,
     tmp_path: Path,
     pipelining: bool,
 ) -> None:

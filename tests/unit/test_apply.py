@@ -404,7 +404,8 @@ def test_damaged_backup_is_told_and_the_rest_is_put_back() -> None:
     do_apply(host)
     journal = Store(host).load()[0]
     entry = next(e for e in journal.files if e["path"] == "/etc/postfix/main.cf")
-    host.put(f"{journal.directory}/{entry['before']['backup']}", "other", 0o600)
+    folder = journal.secrets if "secret" in entry["before"] else journal.directory
+    host.put(f"{folder}/{entry['before']['backup']}", "other", 0o600)
     with pytest.raises(HostError) as caught:
         rollback.rollback(host, silent, force=False)
     assert caught.value.code == "journal-damaged"
@@ -619,11 +620,17 @@ def test_password_is_never_told(password: str) -> None:
         plan.run(host, "", {"sender": "v@w.example"}),
     ]
     reports.append(apply.run(host, "", {"admin": "other@example.com"}, said.append))
+    # The former password is kept for the way back, and not where a checkpoint is.
+    with_login(host, "another" + PASSWORD)
+    reports.append(apply.run(host, "", {}, said.append))
+    kept = [path for path, state in host.entries.items() if password.encode() in state.data]
+    assert [path for path in kept if path.startswith("/var/lib/sysmail/secrets/0003/")] == kept
     reports.append(rollback.rollback(host, said.append, force=False))
     assert is_told(password, everything_told(host, reports, said)) is None
     for path, state in host.entries.items():
         if password.encode() in state.data:
             assert state.mode & 0o077 == 0, path
+            assert "/checkpoints/" not in path
     assert password in host.text("/etc/postfix/sysmail/sasl_password")
 
 

@@ -209,7 +209,7 @@ def test_controller_that_died_and_a_password() -> None:
     assert plan.run(host, "", {}).outcome == "nothing-to-do"
     ask(host, policy=ADMIN)
     kept = [path for path in host.tree() if path.endswith("/passwords.json")]
-    assert kept == ["/var/lib/sysmail/checkpoints/0001/passwords.json"]
+    assert kept == ["/var/lib/sysmail/secrets/0001/passwords.json"]
 
 
 LOCK = "/var/lib/dpkg/lock-frontend"

@@ -1,7 +1,9 @@
 """Checkpoints: what a transaction changed, written down before it changed it.
 
 Each is a directory ``/var/lib/sysmail/checkpoints/NNNN`` (root only) with
-``journal.json`` and the former contents of files. States of a journal:
+``journal.json`` and the former contents of files. What may hold a secret is
+apart, in ``/var/lib/sysmail/secrets/NNNN``: a checkpoint can be shown to
+somebody. States of a journal:
 
     open      a transaction is under way, or was cut off: recovery undoes it
     packages  prepared; somebody else installs packages, and then goes on with it
@@ -20,10 +22,22 @@ from typing import Any, Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
+from sysmail.msmtp import MSMTPRC
 
-__all__ = ["HOME", "WAITING", "Checkpoint", "Store", "digest", "keep_passwords", "remember", "save"]
+__all__ = [
+    "HOME",
+    "SECRETS",
+    "WAITING",
+    "Checkpoint",
+    "Store",
+    "digest",
+    "keep_passwords",
+    "remember",
+    "save",
+]
 
 HOME = "/var/lib/sysmail"
+SECRETS = f"{HOME}/secrets"
 WAITING = "packages"
 
 
@@ -84,6 +98,11 @@ class Checkpoint:
         """Where the checkpoint is kept."""
         return f"{HOME}/checkpoints/{self.number:04d}"
 
+    @property
+    def secrets(self) -> str:
+        """Where those former contents are kept that may hold a secret."""
+        return f"{SECRETS}/{self.number:04d}"
+
 
 class Store:
     """The checkpoints of a host."""
@@ -122,7 +141,11 @@ class Store:
         """Whether nothing was cut off: every checkpoint is whole and done."""
         names = self._reader.names(f"{HOME}/checkpoints")
         found = self.load()
-        return len(found) == len(names) and all(c.state == "done" for c in found)
+        kept = {f"{c.number:04d}" for c in found}
+        secrets = set(self._reader.names(SECRETS))
+        return (
+            len(found) == len(names) and secrets <= kept and all(c.state == "done" for c in found)
+        )
 
     def in_force(self) -> Optional[Checkpoint]:
         """The checkpoint of the last apply, None where sysmail is not in force."""
@@ -137,7 +160,8 @@ class Store:
     def backup(self, checkpoint: Checkpoint, entry: dict[str, Any]) -> bytes:
         """The former content of a file, verified. HostError when it is damaged."""
         before = entry["before"]
-        path = f"{checkpoint.directory}/{before['backup']}"
+        folder = checkpoint.secrets if before.get("secret") else checkpoint.directory
+        path = f"{folder}/{before['backup']}"
         data = self._reader.read(path)
         if data is None or digest(data) != before["sha256"]:
             raise HostError(
@@ -149,7 +173,7 @@ class Store:
 
 
 def _passwords(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.directory}/passwords.json"
+    return f"{checkpoint.secrets}/passwords.json"
 
 
 def keep_passwords(writer: Writer, checkpoint: Checkpoint, passwords: Mapping[str, str]) -> None:
@@ -157,6 +181,7 @@ def keep_passwords(writer: Writer, checkpoint: Checkpoint, passwords: Mapping[st
     if not passwords:
         writer.remove(_passwords(checkpoint))
     else:
+        _make_secrets(writer, checkpoint)
         text = json.dumps(passwords, sort_keys=True) + "\n"
         writer.write(_passwords(checkpoint), text.encode(), 0o600)
 
@@ -182,15 +207,34 @@ def remember(writer: Writer, checkpoint: Checkpoint, path: str, after: Optional[
         )
     if state is not None:
         before = {"kind": state.kind, "mode": state.mode, "uid": state.uid, "gid": state.gid}
-        before.update(_content(writer, checkpoint, state))
+        before.update(_content(writer, checkpoint, path, state))
     entry = {"path": path, "before": before, "after": None if after is None else digest(after)}
     checkpoint.files.append(entry)
     save(writer, checkpoint)
 
 
-def _content(writer: Writer, checkpoint: Checkpoint, state: FileState) -> dict[str, Any]:
+def _content(writer: Writer, checkpoint: Checkpoint, path: str, state: FileState) -> dict[str, Any]:
     if state.kind == "link":
         return {"target": state.target}
     name = f"{len(checkpoint.files):03d}"
-    writer.write(f"{checkpoint.directory}/{name}", state.data, 0o600)
-    return {"backup": name, "sha256": digest(state.data)}
+    found: dict[str, Any] = {"backup": name, "sha256": digest(state.data)}
+    if not _may_hold_secret(path, state):
+        writer.write(f"{checkpoint.directory}/{name}", state.data, 0o600)
+        return found
+    _make_secrets(writer, checkpoint)
+    writer.write(f"{checkpoint.secrets}/{name}", state.data, 0o600)
+    return {**found, "secret": True}
+
+
+def _may_hold_secret(path: str, state: FileState) -> bool:
+    """Whether somebody kept it from others, or could have written a password into it."""
+    return (
+        not state.mode & 0o004
+        or path == MSMTPRC
+        or any(word in state.data.lower() for word in (b"password", b"passwd"))
+    )
+
+
+def _make_secrets(writer: Writer, checkpoint: Checkpoint) -> None:
+    writer.mkdir(SECRETS, 0o700)
+    writer.mkdir(checkpoint.secrets, 0o700)

@@ -7,7 +7,7 @@ from typing import Any, Callable, Optional
 
 from sysmail import queue
 from sysmail.apply import neighbour, packages, service, submission
-from sysmail.apply.checkpoint import HOME, WAITING, Checkpoint, Store, digest, save
+from sysmail.apply.checkpoint import HOME, SECRETS, WAITING, Checkpoint, Store, digest, save
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.errors import HostError, RefusedError
@@ -237,7 +237,9 @@ def _tidy(writer: Writer) -> None:
     for name in writer.names(parent):
         if writer.state(f"{parent}/{name}/journal.json", content=False) is None:
             writer.rmtree(f"{parent}/{name}")
-    for path in (parent, HOME):
+    for name in set(writer.names(SECRETS)) - set(writer.names(parent)):
+        writer.rmtree(f"{SECRETS}/{name}")
+    for path in (SECRETS, parent, HOME):
         writer.rmdir(path)  # empty after the last one: nothing of sysmail is left
 
 
