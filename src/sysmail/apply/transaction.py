@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Callable
 
 from sysmail import queue
-from sysmail.apply import neighbour, packages, retire, service, submission
+from sysmail.apply import disk, guard, neighbour, packages, retire, service, submission
 from sysmail.apply.checkpoint import Checkpoint, digest, remember, save
 from sysmail.distro import Distro
 from sysmail.errors import StepError
@@ -81,6 +81,7 @@ class Transaction:
         checkpoint.leftovers_before = [
             path for path in (distro.leftovers if distro else ()) if there(path)
         ]
+        guard.place(writer)
         save(writer, checkpoint)
         return cls(writer, facts, checkpoint, say)
 
@@ -97,6 +98,7 @@ class Transaction:
         absent = {path for path in paths if writer.state(path, content=False) is None}
         pending.absent_before = sorted({*pending.absent_before, *absent})
         pending.state = "open"
+        guard.place(writer)
         found = cls(writer, facts, pending, say)
         found.installed()
         return found
@@ -132,6 +134,7 @@ class Transaction:
     def commit(self) -> None:
         """The new state is in force."""
         self._read_units()
+        disk.flush(self._writer)
         self.checkpoint.state = "done"
         save(self._writer, self.checkpoint)
 
