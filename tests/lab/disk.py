@@ -59,7 +59,7 @@ class Disk:
     def unmount(self) -> None:
         """Let go of it, and wait until the kernel has, too: mounted again it is read anew."""
         for point in mounts_under(self.image.parent):
-            call(["umount", point])
+            call(["umount", "--lazy", point])
         wait_until(f"{self.image} is no loop device's", lambda: str(self.image) not in loops())
 
 
