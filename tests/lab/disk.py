@@ -58,9 +58,11 @@ class Disk:
 
     def unmount(self) -> None:
         """Let go of it, and wait until the kernel has, too: mounted again it is read anew."""
-        for point in mounts_under(self.image.parent):
-            call(["umount", "--lazy", point])
+        for point in mounts_under(self.point):
+            call(["umount", point])
         wait_until(f"{self.image} is no loop device's", lambda: str(self.image) not in loops())
+        for point in mounts_under(self.image.parent):
+            call(["umount", "--lazy", point])  # the machine's own disk: no need to wait for that
 
 
 def loops() -> list[str]:

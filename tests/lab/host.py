@@ -114,11 +114,12 @@ class Host:
     def cut_power(self) -> None:
         """The power goes: on its own disk nothing arrives any more, and all processes end.
 
-        What was not synced is lost; `boot` then boots what is left on the disk.
+        What was not synced is lost; what is left can be looked at, and `boot` boots it.
         """
         self._overlay.cut()
         self.kill()
         self._overlay.unmount()
+        self._overlay.mount()
 
     def run(
         self,

@@ -8,8 +8,6 @@ Each is a directory ``/var/lib/sysmail/checkpoints/NNNN`` (root only) with
     done      in force
     undoing   it is being undone, or that was cut off: recovery goes on
     (gone)    undone: the directory is removed
-
-Beside any journal that is not done lies ``open``, a file that systemd can see at boot.
 """
 
 from __future__ import annotations
@@ -23,17 +21,7 @@ from typing import Any, Optional
 from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
 
-__all__ = [
-    "HOME",
-    "WAITING",
-    "Checkpoint",
-    "Store",
-    "digest",
-    "keep_passwords",
-    "remember",
-    "save",
-    "settle",
-]
+__all__ = ["HOME", "WAITING", "Checkpoint", "Store", "digest", "keep_passwords", "remember", "save"]
 
 HOME = "/var/lib/sysmail"
 WAITING = "packages"
@@ -178,21 +166,8 @@ def save(writer: Writer, checkpoint: Checkpoint) -> None:
     writer.mkdir(HOME, 0o700)
     writer.mkdir(f"{HOME}/checkpoints", 0o700)
     writer.mkdir(checkpoint.directory, 0o700)
-    if checkpoint.state != "done" and writer.state(_mark(checkpoint), content=False) is None:
-        writer.write(_mark(checkpoint), b"", 0o600)  # before there is anything to undo
     text = json.dumps(checkpoint.__dict__, indent=1, sort_keys=True) + "\n"
     writer.write(f"{checkpoint.directory}/journal.json", text.encode(), 0o600)
-    if checkpoint.state == "done":
-        settle(writer, checkpoint)
-
-
-def settle(writer: Writer, checkpoint: Checkpoint) -> None:
-    """Nothing is to be done about it at boot."""
-    writer.remove(_mark(checkpoint))
-
-
-def _mark(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.directory}/open"
 
 
 def remember(writer: Writer, checkpoint: Checkpoint, path: str, after: Optional[bytes]) -> None:

@@ -2,8 +2,8 @@
 
 It runs a copy of this very tool, for where the tool was run from may be gone by
 then. Both are there before the first transaction has a journal, and until the
-last checkpoint is gone. While no journal is open the unit is skipped by its
-conditions, which systemd(1) looks at by itself. Without systemd there is none:
+last checkpoint is gone. Where every journal is done the unit is skipped by its
+condition, a shell that looks for one word in them. Without systemd there is none:
 `sysmail recover` is for a start-up script there.
 """
 
@@ -43,14 +43,14 @@ _UNIT = """\
 # Written by sysmail; gone again with its last checkpoint.
 [Unit]
 Description=Undo what was cut off of a change by sysmail
-# An open journal; or none at all, where this unit itself was about to go.
-ConditionPathExistsGlob=|{home}/checkpoints/*/open
-ConditionPathExistsGlob=|!{home}/checkpoints/*/journal.json
 # What is put back must not be read half way, and nobody is let in before it is.
 Before={before}
 
 [Service]
 Type=oneshot
+# A journal that is not done; or none at all, where this unit itself was about to go.
+ExecCondition=/bin/sh -c 'for d in {home}/checkpoints/*/; do \
+    grep -qs "^ .state.: .done" "$${{d}}journal.json" || exit 0; done; exit 1'
 ExecStart={python} -I {tool} recover
 # A package manager may wait for a mirror; only mail waits for that.
 TimeoutStartSec=30min

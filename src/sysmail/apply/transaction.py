@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from typing import Callable
@@ -9,8 +10,9 @@ from typing import Callable
 from sysmail import queue
 from sysmail.apply import disk, guard, neighbour, packages, retire, service, submission
 from sysmail.apply.checkpoint import Checkpoint, digest, remember, save
+from sysmail.apply.undo import tidy
 from sysmail.distro import Distro
-from sysmail.errors import StepError
+from sysmail.errors import HostError, StepError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 from sysmail.msmtp import DIRECTORY as SUBMISSION_DIRECTORY
@@ -81,8 +83,13 @@ class Transaction:
         checkpoint.leftovers_before = [
             path for path in (distro.leftovers if distro else ()) if there(path)
         ]
-        guard.place(writer)
-        save(writer, checkpoint)
+        try:
+            guard.place(writer)
+            save(writer, checkpoint)
+        except BaseException:
+            with contextlib.suppress(HostError):
+                tidy(writer)
+            raise
         return cls(writer, facts, checkpoint, say)
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any, Callable, Optional
 
 from sysmail import queue
 from sysmail.apply import disk, guard, neighbour, packages, service, submission
-from sysmail.apply.checkpoint import HOME, WAITING, Checkpoint, Store, digest, save, settle
+from sysmail.apply.checkpoint import HOME, WAITING, Checkpoint, Store, digest, save
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.errors import HostError, RefusedError
@@ -16,7 +16,7 @@ from sysmail.facts.model import Facts
 from sysmail.host.port import FileState, Writer
 from sysmail.msmtpd import UNIT_FILE
 
-__all__ = ["check_undo", "is_pending", "recover", "revert", "undo"]
+__all__ = ["check_undo", "is_pending", "recover", "revert", "tidy", "undo"]
 
 _TEMPORARY = ".sysmail-new"
 # Longer than a package manager that waits for its lock and then for a slow mirror.
@@ -31,15 +31,12 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
     that it installs without the loopback-only main.cf is open to the network.
     """
     take_away(writer)  # a trial of a candidate that was cut off
-    _tidy(writer)
+    tidy(writer)
     told: list[str] = []
     # A package manager did not outlive a boot.
     patience = 0.0 if guard.is_running_at_boot(writer) else PACKAGES_SECONDS
     for checkpoint in reversed(Store(writer).load()):
-        if checkpoint.state == "done":
-            settle(writer, checkpoint)
-            continue
-        if is_pending(writer, checkpoint, seconds=patience):
+        if checkpoint.state == "done" or is_pending(writer, checkpoint, seconds=patience):
             continue
         say(f"undoing the {checkpoint.kind} that was cut off")
         kept = revert(writer, checkpoint, say)
@@ -236,10 +233,10 @@ def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool) -> 
 def _forget(writer: Writer, checkpoint: Checkpoint) -> None:
     """Remove a checkpoint: its journal first, so that a half-removed one is none."""
     writer.remove(f"{checkpoint.directory}/journal.json")
-    _tidy(writer)
+    tidy(writer)
 
 
-def _tidy(writer: Writer) -> None:
+def tidy(writer: Writer) -> None:
     """Remove what has no journal (begun or removed, and cut off), and empty directories."""
     parent = f"{HOME}/checkpoints"
     for name in writer.names(parent):
