@@ -73,6 +73,7 @@ def carry_out(
     )
     try:
         recovered = _recover(host, say, locked=changes) if recovers else []
+        recovered += _recovered_at_boot(host) if recovers else []
         report = work(host)
     finally:
         if lock is not None:
@@ -82,10 +83,10 @@ def carry_out(
 
 def _recover(host: Any, say: Say, *, locked: bool) -> list[str]:
     """What was cut off is undone by the next command of any kind, unless one is under way."""
-    from sysmail.apply import Store, recover
+    from sysmail.apply import Store, guard, recover
     from sysmail.errors import RefusedError
 
-    if Store(host).is_clean():
+    if Store(host).is_clean() and not guard.is_left_behind(host):
         return []
     if locked:
         return recover(host, say)
@@ -97,6 +98,16 @@ def _recover(host: Any, say: Say, *, locked: bool) -> list[str]:
         return recover(host, say)
     finally:
         lock.release()
+
+
+def _recovered_at_boot(host: Any) -> list[str]:
+    """What was undone when this host was booted; said once."""
+    from sysmail.apply import guard
+
+    lines = guard.told(host)
+    if lines:
+        guard.forget_what_was_told(host)
+    return [f"recovered at boot: {line}" for line in lines]
 
 
 def catch_signals() -> None:

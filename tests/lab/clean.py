@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .cache import cache_folder
 from .cgroups import Cgroup, groups_named
+from .disk import loops
 from .machine import call, start_time, wait_until
 from .mounts import remove_tree
 from .network import NETNS_FOLDER
@@ -59,6 +60,7 @@ def traces(lab: str) -> list[str]:
         f"{path}" for folder in (run_folder(), NETNS_FOLDER) for path in folder.glob(f"{lab}*")
     ]
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if lab in line]
+    found += [image for image in loops() if lab in image]
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")

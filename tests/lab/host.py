@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .bases import RECIPES, layers
 from .container import Container
+from .disk import Disk
 from .identity import CHECKOUT_INSIDE, write_identity
 from .network import Node
 from .overlay import Overlay
@@ -32,6 +33,7 @@ class Host:
         packages: Iterable[str] = (),
         hosts_file: str | None = None,
         durable: bool = False,
+        own_disk: bool = False,
     ) -> None:
         """Prepare the disk: overlay, identity, names, preinstalled packages."""
         self.name = name
@@ -48,7 +50,9 @@ class Host:
                 base, wanted, netns=network, nameserver=nameserver, ipv6=node.address6 != ""
             )
             below = [layer.tree, *below]
-        self._overlay = Overlay(folder, tuple(below), durable)
+        disk = Disk(folder / "disk.img", folder / "disk") if own_disk else None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._overlay = Overlay(folder, tuple(below), durable, disk)
         self._overlay.mount()
         self._container = Container(
             name=machine,
@@ -106,6 +110,16 @@ class Host:
     def kill(self) -> None:
         """End all processes at one instant. Files stay; what was only in the page cache too."""
         self._container.kill()
+
+    def cut_power(self) -> None:
+        """The power goes: on its own disk nothing arrives any more, and all processes end.
+
+        What was not synced is lost; what is left can be looked at, and `boot` boots it.
+        """
+        self._overlay.cut()
+        self.kill()
+        self._overlay.unmount()
+        self._overlay.mount()
 
     def run(
         self,

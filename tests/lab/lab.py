@@ -89,6 +89,7 @@ class Lab:
         packages: Iterable[str] = (),
         hosts_file: str | None = None,
         durable: bool = False,
+        own_disk: bool = False,
         boot: bool = True,
     ) -> Host:
         """Make a host and boot it.
@@ -97,7 +98,8 @@ class Lab:
         its kernel has no IPv6 at all. `packages` are installed before it boots: from a layer that
         is made when a list of packages is first asked for. `hosts_file` is the text of its
         /etc/hosts in place of the stock one. On a `durable` host a sync reaches the machine's
-        disk, and takes as long as that takes. Raises LabError if it does not boot.
+        disk, and takes as long as that takes. One with its `own_disk` can lose its power.
+        Raises LabError if it does not boot.
         """
         full = fqdn or f"{name}.{DOMAIN}"
         with self._lock:
@@ -115,6 +117,7 @@ class Lab:
             packages=packages,
             hosts_file=hosts_file,
             durable=durable,
+            own_disk=own_disk,
         )
         with self._lock:
             self._hosts.append(host)

@@ -1,7 +1,7 @@
 """A host's disk: an overlay on a base, on the machine's real disk.
 
-The upper layer is the host's own and outlives a kill: what was written stays written (as far as
-the page cache goes: a power cut that loses unsynced data is not what an overlay can show).
+The upper layer is the host's own and outlives a kill: what was written stays written, as far as
+the page cache goes. On a disk of its own it can lose its power, and what was not synced.
 
 For the same reason a sync inside a host does nothing, unless the overlay is `durable`: the calls
 are made and succeed, so that a trace shows them, but nobody waits for the machine's disk. Without
@@ -18,17 +18,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .machine import call
+from .disk import Disk
+from .machine import LabError, call
 from .mounts import mounts_under, remove_tree
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """`folder` holds the three parts of the overlay; `root` is where all is seen merged."""
+    """`folder` holds the three parts of the overlay; `root` is where all is seen merged.
+
+    On a `disk` the host's own layer is there, and a sync reaches that disk.
+    """
 
     folder: Path
     layers: tuple[Path, ...]
     durable: bool = False
+    disk: Disk | None = None
 
     @property
     def root(self) -> Path:
@@ -41,21 +46,38 @@ class Overlay:
             return
         # A volatile overlay marks it, and is not mounted again with the mark: that is for the case
         # that the machine went down in between.
-        shutil.rmtree(self.folder / "work", ignore_errors=True)
-        for part in ("upper", "work", "root"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        own = self.folder
+        if self.disk is not None:
+            self.disk.mount()
+            own = self.disk.point
+        shutil.rmtree(own / "work", ignore_errors=True)
+        for part in (own / "upper", own / "work", self.root):
+            part.mkdir(parents=True, exist_ok=True)
         lower = ":".join(str(layer) for layer in self.layers)
         # The modes of / are those of the base: a folder made by us may be stricter.
         mode = stat.S_IMODE(self.layers[0].stat().st_mode)
-        (self.folder / "upper").chmod(mode)
-        options = f"lowerdir={lower},upperdir={self.folder}/upper,workdir={self.folder}/work"
+        (own / "upper").chmod(mode)
+        options = f"lowerdir={lower},upperdir={own}/upper,workdir={own}/work"
         # As on a real disk, a folder can be renamed wherever its files are from.
-        options += ",redirect_dir=on" if self.durable else ",redirect_dir=on,volatile"
+        syncs = self.durable or self.disk is not None
+        options += ",redirect_dir=on" if syncs else ",redirect_dir=on,volatile"
         call(["mount", "-t", "overlay", "overlay", "-o", options, self.root])
+
+    def cut(self) -> None:
+        """The power of its disk goes."""
+        if self.disk is None:
+            raise LabError("this host has no disk of its own that could lose its power")
+        self.disk.cut()
+
+    def unmount(self) -> None:
+        """Let go of it; the files stay. Whatever used it must have ended."""
+        remove_tree(self.root)
+        if self.disk is not None:
+            self.disk.unmount()
 
     def remove(self) -> None:
         """Unmount and delete the host's own layer. Whatever used it must have ended."""
-        remove_tree(self.root)
+        self.unmount()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

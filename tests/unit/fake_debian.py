@@ -90,6 +90,8 @@ class FakeDebian(FakeHost):
         self.put("/etc/hosts", "127.0.0.1 localhost\n192.0.2.7 web1.example.org web1\n")
         self.put("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")
         self.put_directory("/run/systemd/system")
+        # Other units are always enabled there.
+        self.put("/etc/systemd/system/multi-user.target.wants/cron.service", "")
         self.put_directory("/run/sysmail")
         for path in ("/var/mail", "/var/spool", "/usr/sbin", "/usr/bin"):
             self.put_directory(path)

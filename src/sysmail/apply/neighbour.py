@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sysmail.apply import packages
+from sysmail.apply import guard, packages
 from sysmail.apply.checkpoint import Checkpoint, remember, save
 from sysmail.distro import Distro
 from sysmail.errors import HostError, StepError
@@ -80,7 +80,8 @@ def put_back(writer: Writer, checkpoint: Checkpoint) -> None:
         unit = now.get(name, UnitFacts())
         if unit.enabled != was["enabled"]:
             writer.run(["systemctl", "enable" if was["enabled"] else "disable", name])
-        done = writer.run(["systemctl", "restart" if was["active"] else "stop", name])
+        action = "restart" if was["active"] else "stop"
+        done = writer.run(["systemctl", action, *guard.no_wait(writer, action), name])
         if done.status != 0:
             raise HostError(
                 "service-not-restored",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Callable, Optional
 
+from sysmail.apply import disk, guard
 from sysmail.distro import Distro
 from sysmail.errors import StepError
 from sysmail.facts import parse
@@ -78,6 +79,7 @@ def install(
     missing = [name for name in names if name not in installed(writer, distro)]
     if missing:
         raise _failure("packages-not-installed", f"install {', '.join(missing)}", distro, done)
+    disk.flush(writer)
 
 
 def automatic(writer: Writer, distro: Distro) -> list[str]:
@@ -107,6 +109,7 @@ def fetch(
             distro,
             done,
         )
+    disk.flush(writer)
 
 
 def bring_back(
@@ -201,7 +204,12 @@ def _call(
         if _WORTH_TELLING.match(line):
             say(line)
 
-    return writer.run(argv, env=distro.environment, timeout=INSTALL_SECONDS, on_line=tell)
+    env = dict(distro.environment)
+    if guard.is_running_at_boot(writer):
+        # systemctl(1) then starts nothing: a service of the package would wait for us, and we for
+        # it. What has to run is started once all is put back.
+        env["SYSTEMD_OFFLINE"] = "1"
+    return writer.run(argv, env=env, timeout=INSTALL_SECONDS, on_line=tell)
 
 
 def _call_or_renew(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from sysmail import maillog
+from sysmail.apply import guard
 from sysmail.apply.greeting import SECONDS, wait_for_greeting
 from sysmail.errors import HostError, StepError
 from sysmail.facts.collect import collect_postfix, master_running
@@ -33,7 +34,7 @@ def act(writer: Writer, facts: Facts, action: str) -> None:
             # Also forgets how often it was started lately, which systemd limits.
             units = facts.distro.units if facts.distro is not None else ("postfix.service",)
             writer.run(["systemctl", "reset-failed", *units])
-        done = writer.run(["systemctl", action, "postfix.service"])
+        done = writer.run(["systemctl", action, *guard.no_wait(writer, action), "postfix.service"])
     elif action in {"enable", "disable"}:
         return
     else:

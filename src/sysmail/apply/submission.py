@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sysmail.apply import guard
 from sysmail.apply.greeting import wait_for_greeting
 from sysmail.errors import HostError, StepError
 from sysmail.host.port import Writer
@@ -21,10 +22,10 @@ def start(writer: Writer, listen: Sequence[str], port: int) -> None:
     names = [unit_name(address) for address in listen]
     writer.run(["systemctl", "reset-failed", *names])
     for action in ("enable", "restart"):
-        done = writer.run(["systemctl", action, *names])
+        done = writer.run(["systemctl", action, *guard.no_wait(writer, action), *names])
         if done.status != 0:
             raise _failed(done.err.strip().partition("\n")[0])
-    for address in listen:
+    for address in [] if guard.is_running_at_boot(writer) else listen:
         try:
             wait_for_greeting(writer, address, port).close()
         except HostError as error:

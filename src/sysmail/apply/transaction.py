@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from typing import Callable
 
 from sysmail import queue
-from sysmail.apply import neighbour, packages, retire, service, submission
+from sysmail.apply import disk, guard, neighbour, packages, retire, service, submission
 from sysmail.apply.checkpoint import Checkpoint, digest, remember, save
+from sysmail.apply.undo import tidy
 from sysmail.distro import Distro
-from sysmail.errors import StepError
+from sysmail.errors import HostError, StepError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 from sysmail.msmtp import DIRECTORY as SUBMISSION_DIRECTORY
@@ -81,7 +83,13 @@ class Transaction:
         checkpoint.leftovers_before = [
             path for path in (distro.leftovers if distro else ()) if there(path)
         ]
-        save(writer, checkpoint)
+        try:
+            guard.place(writer)
+            save(writer, checkpoint)
+        except BaseException:
+            with contextlib.suppress(HostError):
+                tidy(writer)
+            raise
         return cls(writer, facts, checkpoint, say)
 
     @classmethod
@@ -97,6 +105,7 @@ class Transaction:
         absent = {path for path in paths if writer.state(path, content=False) is None}
         pending.absent_before = sorted({*pending.absent_before, *absent})
         pending.state = "open"
+        guard.place(writer)
         found = cls(writer, facts, pending, say)
         found.installed()
         return found
@@ -132,6 +141,7 @@ class Transaction:
     def commit(self) -> None:
         """The new state is in force."""
         self._read_units()
+        disk.flush(self._writer)
         self.checkpoint.state = "done"
         save(self._writer, self.checkpoint)
 

@@ -6,7 +6,7 @@ import re
 from typing import Any, Callable, Optional
 
 from sysmail import queue
-from sysmail.apply import neighbour, packages, service, submission
+from sysmail.apply import disk, guard, neighbour, packages, service, submission
 from sysmail.apply.checkpoint import HOME, SECRETS, WAITING, Checkpoint, Store, digest, save
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.apply.scratch import take_away
@@ -16,7 +16,7 @@ from sysmail.facts.model import Facts
 from sysmail.host.port import FileState, Writer
 from sysmail.msmtpd import UNIT_FILE
 
-__all__ = ["check_undo", "is_pending", "recover", "revert", "undo"]
+__all__ = ["check_undo", "is_pending", "recover", "revert", "tidy", "undo"]
 
 _TEMPORARY = ".sysmail-new"
 # Longer than a package manager that waits for its lock and then for a slow mirror.
@@ -31,10 +31,12 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
     that it installs without the loopback-only main.cf is open to the network.
     """
     take_away(writer)  # a trial of a candidate that was cut off
-    _tidy(writer)
+    tidy(writer)
     told: list[str] = []
+    # A package manager did not outlive a boot.
+    patience = 0.0 if guard.is_running_at_boot(writer) else PACKAGES_SECONDS
     for checkpoint in reversed(Store(writer).load()):
-        if checkpoint.state == "done" or is_pending(writer, checkpoint):
+        if checkpoint.state == "done" or is_pending(writer, checkpoint, seconds=patience):
             continue
         say(f"undoing the {checkpoint.kind} that was cut off")
         kept = revert(writer, checkpoint, say)
@@ -147,6 +149,7 @@ def undo(
     if checkpoint.packages_removing is None:
         checkpoint.packages_lost = _lost(checkpoint, facts)
         checkpoint.packages_removing = _brought(writer, checkpoint, facts)
+    guard.place(writer)
     former, checkpoint.state = checkpoint.state, "undoing"
     save(writer, checkpoint)
     brought = checkpoint.packages_removing
@@ -161,7 +164,8 @@ def undo(
     _restore_files(writer, checkpoint, removed=bool(brought))
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
-    if facts.systemd and _changed(checkpoint, ("/etc/systemd/",)):
+    units = _changed(checkpoint, ("/etc/systemd/",)) or guard.is_running_at_boot(writer)
+    if facts.systemd and units:
         writer.run(["systemctl", "daemon-reload"])
     facts = collect(writer)
     if facts.postfix is not None:
@@ -173,6 +177,7 @@ def undo(
         _restore_submission(writer, checkpoint)
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
+    disk.flush(writer)
     _forget(writer, checkpoint)
 
 
@@ -228,10 +233,10 @@ def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool) -> 
 def _forget(writer: Writer, checkpoint: Checkpoint) -> None:
     """Remove a checkpoint: its journal first, so that a half-removed one is none."""
     writer.remove(f"{checkpoint.directory}/journal.json")
-    _tidy(writer)
+    tidy(writer)
 
 
-def _tidy(writer: Writer) -> None:
+def tidy(writer: Writer) -> None:
     """Remove what has no journal (begun or removed, and cut off), and empty directories."""
     parent = f"{HOME}/checkpoints"
     for name in writer.names(parent):
@@ -239,8 +244,10 @@ def _tidy(writer: Writer) -> None:
             writer.rmtree(f"{parent}/{name}")
     for name in set(writer.names(SECRETS)) - set(writer.names(parent)):
         writer.rmtree(f"{SECRETS}/{name}")
-    for path in (SECRETS, parent, HOME):
-        writer.rmdir(path)  # empty after the last one: nothing of sysmail is left
+    writer.rmdir(SECRETS)
+    if writer.rmdir(parent):  # empty after the last one: nothing of sysmail is left
+        guard.take_away(writer)
+        writer.rmdir(HOME)
 
 
 def _remove_packages(
@@ -340,11 +347,11 @@ def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> No
     if was.get("running"):
         # Not reload: inet_interfaces may differ (docs/promises.md).
         service.act(writer, facts, "restart")
-        if not service.is_running(writer, facts):
+        if not guard.is_running_at_boot(writer) and not service.is_running(writer, facts):
             raise HostError(
                 "service-not-restored",
                 "Postfix did not start again with its former configuration",
                 "look at the log of Postfix; its files are as they were before",
             )
-    elif facts.master_running:
-        service.act(writer, facts, "stop")
+    elif facts.master_running or (guard.is_running_at_boot(writer) and not was.get("enabled")):
+        service.act(writer, facts, "stop")  # at boot: it waits for us, to start then

@@ -20,6 +20,7 @@ COMMANDS = {
     "queue": "list, show ID, release ID, delete ID, flush",
     "rollback": "back to how the host was before the last apply",
     "remove": "back to how the host was before the first apply",
+    "recover": "undo what was cut off, as every command does first, and a unit at boot",
     "try": "show it on this host with real mail, and put the host back",
 }
 

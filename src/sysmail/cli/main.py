@@ -16,7 +16,7 @@ from sysmail.session import carry_out, catch_signals, guarded
 
 __all__ = ["entry", "main"]
 
-CHANGING = frozenset({"apply", "rollback", "remove", "queue", "try"})
+CHANGING = frozenset({"apply", "rollback", "remove", "queue", "try", "recover"})
 
 
 def entry() -> NoReturn:
@@ -82,6 +82,7 @@ def _run(
         lambda host: _command(arguments, host, say),
         say,
         changes=arguments.command in CHANGING,
+        recovers=arguments.command != "recover",  # that is all it does
     )
 
 
@@ -119,6 +120,10 @@ def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
         from sysmail.commands import try_
 
         return try_.run(host, say)
+    if command == "recover":
+        from sysmail.commands import recover
+
+        return recover.run(host, say)
     from sysmail.commands import rollback
 
     run = rollback.rollback if command == "rollback" else rollback.remove

@@ -44,7 +44,11 @@ def _let_cool(descriptor: int) -> None:
 
 
 def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path, os.O_DIRECTORY)
+
+
+def _sync(path: str, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -353,6 +357,7 @@ class Machine:
                 os.umask(umask)
             os.chown(path, uid, gid)
             os.chmod(path, mode)
+            _sync_directory(path)  # its owner and mode
             _sync_directory(parent)
 
     def set_access(self, path: str, mode: int, uid: int, gid: int) -> None:
@@ -361,6 +366,7 @@ class Machine:
             os.chown(path, uid, gid, follow_symlinks=False)
             if not os.path.islink(path):
                 os.chmod(path, mode)
+                _sync(path)
 
     def remove(self, path: str) -> None:
         """Remove a file or a link."""
@@ -392,3 +398,4 @@ class Machine:
                     (os.unlink if os.path.islink(inner) else os.rmdir)(inner)
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(path)
+                _sync_directory(os.path.dirname(path))

@@ -1,0 +1,196 @@
+"""A change of a host during which its power goes, and what must hold after the next boot."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from onhost import apply, differences, packages, policy, queue, sendmail, snapshot, sysmail
+
+from lab import Host, Lab
+
+CUT_AT = "/root/.cut_at.py"
+NEVER = 10**6
+POLICY = 'admin = "{admin}"\nnext_hop = "hold"\n'
+OLD, NEW = "old@example.org", "new@example.org"
+_CUT = re.compile(r"cut|moments (\d+)")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the power goes during: `prepare` brings the host to where `words` are run.
+
+    ``admins`` are those of the policies that may be in force afterwards, None for a host that
+    is as it was before sysmail; the last one is what the change leads to.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    prepare: Callable[[Host], None]
+    admins: tuple[str | None, ...]
+
+
+def _first(host: Host) -> None:
+    policy(host, POLICY.format(admin=OLD))
+
+
+def _second(host: Host) -> None:
+    _first(host)
+    apply(host)
+    sendmail(host, "Subject: waits\n\nx\n", "someone@example.net")
+    assert len(queue(host)) == 1
+    policy(host, POLICY.format(admin=NEW))
+
+
+def _back(host: Host) -> None:
+    _second(host)
+    apply(host)
+
+
+def _away(host: Host) -> None:
+    _first(host)
+    apply(host)
+
+
+CHANGES = (
+    Change("first install", ("apply",), _first, (None, OLD)),
+    Change("policy change", ("apply",), _second, (OLD, NEW)),
+    Change("rollback", ("rollback",), _back, (NEW, OLD)),
+    Change("remove", ("remove",), _away, (OLD, None)),
+)
+
+
+class Powered:
+    """A host with a disk of its own, and one change of it."""
+
+    def __init__(self, lab: Lab, host: Host, change: Change) -> None:
+        self._lab, self.host, self._change = lab, host, change
+        self._bare = _look(host)
+
+    def count(self) -> int:
+        """How many moments there are; the power goes when the command has just ended."""
+        moments = self._cut(NEVER, "at its end")
+        assert self._in_force() == self._change.admins[-1], "a change that was done is lost"
+        self.clear()
+        return moments
+
+    def cut(self, number: int) -> None:
+        """The power goes at a moment; what is there after the boot is the old or the new."""
+        self._cut(number, f"at moment {number}")
+        self.clear()
+
+    def _cut(self, number: int, when: str) -> int:
+        where = f"{self._change.name}, the power went {when}"
+        print(where)
+        self._change.prepare(self.host)
+        mail = _waiting(self.host)
+        source = Path(__file__).with_name("cut_at.py").read_text()
+        self.host.run(["sh", "-c", f"cat > {CUT_AT} && sync -f /"], input=source)
+        process = self.host.start(["python3", CUT_AT, str(number), *self._change.words])
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if _CUT.match(line):
+                break
+        found = _CUT.match(line)
+        assert found, f"{where}: {said}"
+        self.host.cut_power()
+        process.communicate(timeout=20)
+        states = self._states()
+        print(f"journals on the disk: {states}")
+        knocks = self._boot(where)
+        self._hold(where, mail, recovers=set(states) - {"done"} != set())
+        assert knocks == 0, f"{where}: port 25 was open to the network {knocks} times"
+        return int(found.group(1) or 0)
+
+    def _boot(self, where: str) -> int:
+        with self._lab.knock(self.host) as knocker:
+            self.host.boot()
+            knocks = knocker.stop()
+        assert knocks.attempts > 0, where
+        return knocks.successes
+
+    def _hold(self, where: str, mail: list[str], *, recovers: bool) -> None:
+        host = self.host
+        log = [
+            json.loads(line)
+            for line in host.run("journalctl -b -o json --no-pager").stdout.splitlines()
+        ]
+        undone = [i for i, entry in enumerate(log) if _is_of_recovery(entry)]
+        if any("kipped" in str(log[i]["MESSAGE"]) for i in undone):
+            undone = []
+        starts = [i for i, entry in enumerate(log) if "daemon started" in str(entry["MESSAGE"])]
+        words = [str(log[i]["MESSAGE"]) for i in undone]
+        assert not [word for word in words if "Failed" in word or "error" in word], words
+        if starts and undone:
+            assert undone[-1] < starts[0], f"{where}: Postfix started before recovery was over"
+        if recovers:
+            assert undone, f"{where}: no recovery at boot"
+        assert host.run("systemctl is-system-running").stdout.strip() == "running", where
+        told = sysmail(host, "status").report.get("notes", [])
+        done = [word for word in words if "has been undone" in word or "stays as it is" in word]
+        assert bool(told) == bool(done), f"{where}: {told} {words}"
+        assert all(note.startswith("recovered at boot: ") for note in told), f"{where}: {told}"
+        assert not sysmail(host, "status").report.get("notes"), where
+        admin = self._in_force()
+        assert admin in self._change.admins, where
+        if admin is None:
+            found = _differences(self._bare, _look(host))
+            assert not found, f"{where}: {found}"
+        else:
+            policy(host, POLICY.format(admin=admin))
+            proof = sysmail(host, "prove")
+            assert proof.status == 0, f"{where}: {proof.failed()} {proof.report['errors']}"
+            assert sysmail(host, "plan").status == 0, where
+        assert _waiting(host) == mail, where
+        left = host.run("find / -xdev -name '*.sysmail-new'").stdout
+        assert not left, f"{where}: {left}"
+
+    def _states(self) -> list[str]:
+        folders = sorted(self.host.root.glob("var/lib/sysmail/checkpoints/*"))
+        files = [folder / "journal.json" for folder in folders]
+        return [json.loads(f.read_text())["state"] if f.exists() else "none" for f in files]
+
+    def _in_force(self) -> str | None:
+        """The admin of the policy in force, from the last checkpoint that is done."""
+        journals = sorted(self.host.root.glob("var/lib/sysmail/checkpoints/*/journal.json"))
+        found = [json.loads(path.read_text()) for path in journals]
+        assert all(journal["state"] == "done" for journal in found)
+        return str(found[-1]["policy"]["admin"]) if found else None
+
+    def clear(self) -> None:
+        """Back to a host that sysmail has not touched."""
+        host = self.host
+        if host.run("command -v postsuper", check=False).returncode == 0:
+            host.run("postsuper -d ALL")
+        removed = sysmail(host, "remove")
+        assert removed.status == 0 or removed.codes == ["nothing-to-undo"], removed.report
+        host.run(f"rm -rf /etc/sysmail {CUT_AT}")
+        found = _differences(self._bare, _look(host))
+        assert not found, found
+
+
+def _waiting(host: Host) -> list[str]:
+    if host.run("command -v postqueue", check=False).returncode != 0:
+        return []
+    return sorted(str(message["queue_id"]) for message in queue(host))
+
+
+def _is_of_recovery(entry: dict[str, object]) -> bool:
+    units = (entry.get("UNIT"), entry.get("_SYSTEMD_UNIT"))
+    return "sysmail-recover.service" in units
+
+
+def _look(host: Host) -> dict[str, str]:
+    """What must be the same on a host that sysmail is not, or no longer, on."""
+    found = snapshot(host)
+    found["packages"] = " ".join(packages(host))
+    return {path: state for path, state in found.items() if not path.startswith("etc/sysmail")}
+
+
+def _differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    return [line for line in differences(before, after) if CUT_AT.lstrip("/") not in line]
