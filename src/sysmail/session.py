@@ -73,7 +73,8 @@ def carry_out(
     )
     try:
         recovered = _recover(host, say, locked=changes) if recovers else []
-        report = work(host)
+        # A command that fails after a recovery says all the same what was recovered.
+        report = guarded(command, lambda: work(host)) if recovered else work(host)
     finally:
         if lock is not None:
             lock.release()

@@ -21,9 +21,12 @@ from typing import Any, Optional
 from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
 
-__all__ = ["HOME", "WAITING", "Checkpoint", "Store", "digest", "keep_passwords", "remember", "save"]
+__all__ = [
+    "HOME", "TEMPORARY", "WAITING", "Checkpoint", "Store", "digest", "keep_passwords", "remember", "save"]
 
 HOME = "/var/lib/sysmail"
+TEMPORARY = ".sysmail-new"
+"""How host/machine.py names a file until it is whole."""
 WAITING = "packages"
 
 
@@ -119,10 +122,21 @@ class Store:
         return found
 
     def is_clean(self) -> bool:
-        """Whether nothing was cut off: every checkpoint is whole and done."""
+        """Whether nothing was cut off: every checkpoint is whole and done, nothing is half written.
+
+        A directory that is still or already empty was cut off too.
+        """
         names = self._reader.names(f"{HOME}/checkpoints")
         found = self.load()
-        return len(found) == len(names) and all(c.state == "done" for c in found)
+        if not found:
+            return self._reader.state(HOME, content=False) is None
+        whole = len(found) == len(names) and all(c.state == "done" for c in found)
+        return whole and not any(self.half_written(c) for c in found)
+
+    def half_written(self, checkpoint: Checkpoint) -> list[str]:
+        """What a write of a checkpoint that was cut off has left beside its files."""
+        names = self._reader.names(checkpoint.directory)
+        return [f"{checkpoint.directory}/{n}" for n in names if n.endswith(TEMPORARY)]
 
     def in_force(self) -> Optional[Checkpoint]:
         """The checkpoint of the last apply, None where sysmail is not in force."""

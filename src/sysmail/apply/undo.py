@@ -7,7 +7,7 @@ from typing import Any, Callable, Optional
 
 from sysmail import queue
 from sysmail.apply import neighbour, packages, service, submission
-from sysmail.apply.checkpoint import HOME, WAITING, Checkpoint, Store, digest, save
+from sysmail.apply.checkpoint import HOME, TEMPORARY, WAITING, Checkpoint, Store, digest, save
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.errors import HostError, RefusedError
@@ -18,7 +18,6 @@ from sysmail.msmtpd import UNIT_FILE
 
 __all__ = ["check_undo", "is_pending", "recover", "revert", "undo"]
 
-_TEMPORARY = ".sysmail-new"
 # Longer than a package manager that waits for its lock and then for a slow mirror.
 PACKAGES_SECONDS = 1800.0
 
@@ -34,8 +33,11 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
     _tidy(writer)
     told: list[str] = []
     for checkpoint in reversed(Store(writer).load()):
+        for path in Store(writer).half_written(checkpoint):
+            writer.remove(path)
         if checkpoint.state == "done" or is_pending(writer, checkpoint):
             continue
+        _let_packages_end(writer, checkpoint, say)
         say(f"undoing the {checkpoint.kind} that was cut off")
         kept = revert(writer, checkpoint, say)
         told.append(kept or f"a {checkpoint.kind} that was cut off has been undone")
@@ -58,6 +60,27 @@ def is_pending(
     if checkpoint.state == WAITING and _is_young(writer, checkpoint, seconds):
         return True
     return facts.distro is not None and packages.at_work(writer, facts.distro)
+
+
+def _let_packages_end(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
+    """A package manager outlives a sysmail that was killed, and holds its own lock until it ends.
+
+    What it installs meanwhile stays closed: the loopback-only main.cf is there
+    until it has ended. HostError where it does not end.
+    """
+    distro = collect(writer).distro
+    if distro is None or not checkpoint.packages_asked:
+        return
+    deadline = writer.now() + PACKAGES_SECONDS
+    while packages.at_work(writer, distro):
+        say("waiting for the package manager, which is still at work")
+        if writer.now() >= deadline:
+            raise HostError(
+                "package-manager-busy",
+                f"{distro.name} has been at work for {PACKAGES_SECONDS / 60:.0f} minutes, and "
+                f"the {checkpoint.kind} that was cut off cannot be undone before it ends",
+                "see what it waits for, then retry",
+            )
 
 
 def _is_young(writer: Writer, checkpoint: Checkpoint, seconds: float) -> bool:
@@ -317,7 +340,7 @@ def _is_ours(state: FileState | None, entry: dict[str, Any]) -> bool:
 
 def _restore(writer: Writer, checkpoint: Checkpoint, entry: dict[str, Any]) -> None:
     path, before = entry["path"], entry["before"]
-    writer.remove(path + _TEMPORARY)
+    writer.remove(path + TEMPORARY)
     if before is None:
         writer.remove(path)
         return

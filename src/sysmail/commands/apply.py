@@ -74,8 +74,12 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
         with _or_back(writer, pending, say):
             transaction = _take_up(writer, situation, pending, say)
             return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
-    transaction = _begin(writer, situation, say, acknowledge=acknowledge)
-    with _or_back(writer, transaction.checkpoint, say):
+    checkpoint = _checkpoint(writer, situation, acknowledge=acknowledge)
+    with _or_back(writer, checkpoint, say):
+        transaction = Transaction.begin(
+            writer, situation.facts, checkpoint, _paths(situation), say
+        )
+        keep_passwords(writer, checkpoint, situation.passwords)
         return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
 
 
@@ -223,7 +227,8 @@ def _note_outage(writer: Writer, situation: Situation, trouble: Optional[HostErr
     save(writer, before)
 
 
-def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool) -> Transaction:
+def _checkpoint(writer: Writer, situation: Situation, *, acknowledge: bool) -> Checkpoint:
+    """What a new transaction is about; nothing of it is written down yet."""
     numbers = [checkpoint.number for checkpoint in Store(writer).load()]
     checkpoint = Checkpoint(
         number=max(numbers, default=0) + 1, kind="apply", losses_since=writer.now()
@@ -237,9 +242,7 @@ def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool)
     # A new admin starts afresh; any other change leaves a lost notice visible.
     if before is not None and before.policy.get("admin", "") == admin and not acknowledge:
         checkpoint.losses_since = before.losses_since
-    transaction = Transaction.begin(writer, situation.facts, checkpoint, _paths(situation), say)
-    keep_passwords(writer, checkpoint, situation.passwords)
-    return transaction
+    return checkpoint
 
 
 def _take_up(

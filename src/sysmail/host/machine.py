@@ -161,6 +161,13 @@ class Machine:
                 lines.append(line)
                 on_line(line)
             status = process.wait()
+        except BaseException:
+            # A package manager that is cut off leaves packages half there: it ends by itself, and
+            # then what it did is undone.
+            for _ in process.stdout or ():
+                pass
+            process.wait()
+            raise
         finally:
             guard.cancel()
         return Completed(tuple(argv), status, "\n".join(lines), "")
