@@ -7,23 +7,19 @@ the same host and policy give the same report.
 from __future__ import annotations
 
 import os
-import signal
 from dataclasses import replace
 from typing import Any, Callable
 
 from sysmail.errors import SysmailError
 from sysmail.report import Problem, Report
+from sysmail.signals import Interrupted
 
-__all__ = ["carry_out", "catch_signals", "guarded"]
+__all__ = ["carry_out", "guarded"]
 
 LOCK = "/run/sysmail/lock"
 LOCK_SECONDS = 30.0
 
 Say = Callable[[str], None]
-
-
-class _Interrupted(BaseException):
-    """A signal asked us to end; a transaction that is open is undone on the way out."""
 
 
 def guarded(command: str, work: Callable[[], Report]) -> Report:
@@ -34,7 +30,7 @@ def guarded(command: str, work: Callable[[], Report]) -> Report:
         problem = Problem(error.code, error.message, error.remedy)
         outcome = "refused" if error.exit_code != 1 else "failed"
         return Report(command, outcome, error.exit_code, errors=(problem,))
-    except (_Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt):
         problem = Problem(
             "interrupted", "interrupted; the host is as it was before", "run it again"
         )
@@ -98,16 +94,3 @@ def _recover(host: Any, say: Say, *, locked: bool) -> list[str]:
         return recover(host, say)
     finally:
         lock.release()
-
-
-def catch_signals() -> None:
-    """SIGINT, SIGTERM and SIGHUP end the command with its way back; a second one does nothing."""
-
-    def interrupt(number: int, _frame: Any) -> None:
-        # A second signal must not cut off the way back.
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, signal.SIG_IGN)
-        raise _Interrupted(number)
-
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, interrupt)

@@ -9,11 +9,11 @@ makes goes through host/machine.py. Moments are, in the order in which they come
     reads them as they come: a package manager), and when it has ended,
     when all is done, before the report is printed.
 
-HOW: `kill` is SIGKILL of the process alone: a program that it runs goes on as an orphan, and loses
-its reader. `kill-all` is SIGKILL of what it runs and then of itself. `int` and `hup` are signals to
-the process and what it runs, as a terminal sends them; `term` is one to the process alone. `int-int`
-is two of them, the second some moments later, on the way back. The moments of the run are written
-to /run/killed.moments, and their number is printed: with a NUMBER that is never reached all of them.
+HOW: `kill` is SIGKILL of the process alone: a program that it runs goes on as an orphan, and
+loses its reader. `kill-all` is SIGKILL of what it runs and then of itself. `int` and `hup` are
+signals to the process and what it runs, as a terminal sends them; `term` is one to the process
+alone. `int-int` is two of them, the second some moments later, on the way back. The moments of the
+run are written to /run/killed.moments: with a NUMBER that is never reached all of them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, "/opt/sysmail/src")
@@ -42,10 +43,9 @@ AGAIN = 7
 def descendants(pid: int) -> list[int]:
     """What a process runs, and what that runs, the deepest first; daemons are not among them."""
     found: list[int] = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for name in [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]:
         try:
-            with open(f"/proc/{name}/stat") as handle:
-                parent = int(handle.read().rpartition(")")[2].split()[1])
+            parent = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError, IndexError):
             continue
         if parent == pid:
@@ -59,7 +59,7 @@ class Cut:
     def __init__(self, number: int, how: str) -> None:
         self.number, self.how = number, how
         self.count = 0
-        self.log = open("/run/killed.moments", "w", buffering=1)  # noqa: SIM115 - until the end
+        self.log = Path("/run/killed.moments").open("w", buffering=1)  # noqa: SIM115
 
     def moment(self, name: str, descriptor: int = -1, data: bytes = b"") -> None:
         """One moment; with a descriptor and data these are half written when it comes."""
@@ -113,7 +113,7 @@ def arm(cut: Cut) -> None:
     running: list[str] = []
     original, popen = machine.Machine.run, subprocess.Popen
 
-    class Started(popen):  # type: ignore[type-arg, misc, valid-type]
+    class Started(popen):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             if running:

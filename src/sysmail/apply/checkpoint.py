@@ -22,7 +22,16 @@ from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
 
 __all__ = [
-    "HOME", "TEMPORARY", "WAITING", "Checkpoint", "Store", "digest", "keep_passwords", "remember", "save"]
+    "HOME",
+    "TEMPORARY",
+    "WAITING",
+    "Checkpoint",
+    "Store",
+    "digest",
+    "keep_passwords",
+    "remember",
+    "save",
+]
 
 HOME = "/var/lib/sysmail"
 TEMPORARY = ".sysmail-new"

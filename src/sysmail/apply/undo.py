@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Optional
 
-from sysmail import queue
+from sysmail import queue, signals
 from sysmail.apply import neighbour, packages, service, submission
 from sysmail.apply.checkpoint import HOME, TEMPORARY, WAITING, Checkpoint, Store, digest, save
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
@@ -39,7 +39,8 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
             continue
         _let_packages_end(writer, checkpoint, say)
         say(f"undoing the {checkpoint.kind} that was cut off")
-        kept = revert(writer, checkpoint, say)
+        with signals.held():
+            kept = revert(writer, checkpoint, say)
         told.append(kept or f"a {checkpoint.kind} that was cut off has been undone")
     return told
 
@@ -63,24 +64,16 @@ def is_pending(
 
 
 def _let_packages_end(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
-    """A package manager outlives a sysmail that was killed, and holds its own lock until it ends.
+    """A package manager outlives a sysmail that was killed, and lets nobody else in until it ends.
 
     What it installs meanwhile stays closed: the loopback-only main.cf is there
-    until it has ended. HostError where it does not end.
+    until it has ended.
     """
-    distro = collect(writer).distro
-    if distro is None or not checkpoint.packages_asked:
-        return
-    deadline = writer.now() + PACKAGES_SECONDS
-    while packages.at_work(writer, distro):
-        say("waiting for the package manager, which is still at work")
-        if writer.now() >= deadline:
-            raise HostError(
-                "package-manager-busy",
-                f"{distro.name} has been at work for {PACKAGES_SECONDS / 60:.0f} minutes, and "
-                f"the {checkpoint.kind} that was cut off cannot be undone before it ends",
-                "see what it waits for, then retry",
-            )
+    at_it = checkpoint.packages_brought is None or checkpoint.state == "undoing"
+    if checkpoint.packages_asked and at_it:
+        distro = collect(writer).distro
+        if distro is not None:
+            packages.let_end(writer, distro, PACKAGES_SECONDS, say)
 
 
 def _is_young(writer: Writer, checkpoint: Checkpoint, seconds: float) -> bool:
@@ -94,6 +87,10 @@ def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -
     It stays where undoing would remove Postfix with mail in its queue: mail
     that was accepted is never thrown away, so the way is forward.
     """
+    take_away(writer)  # a signal may have come while the trial of a candidate was taken away
+    if writer.state(f"{checkpoint.directory}/journal.json", content=False) is None:
+        _tidy(writer)  # nothing was changed before its journal was there
+        return ""
     if checkpoint.kind == "try":
         _drop_messages_of_a_try(writer)
     try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Callable, Optional
 
+from sysmail import signals
 from sysmail.apply import Checkpoint, Store, Transaction, is_pending, revert
 from sysmail.apply.checkpoint import WAITING, keep_passwords, save
 from sysmail.apply.scratch import try_candidate
@@ -76,9 +77,7 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
             return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
     checkpoint = _checkpoint(writer, situation, acknowledge=acknowledge)
     with _or_back(writer, checkpoint, say):
-        transaction = Transaction.begin(
-            writer, situation.facts, checkpoint, _paths(situation), say
-        )
+        transaction = Transaction.begin(writer, situation.facts, checkpoint, _paths(situation), say)
         keep_passwords(writer, checkpoint, situation.passwords)
         return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
 
@@ -128,6 +127,7 @@ def _or_back(writer: Writer, checkpoint: Checkpoint, say: Say) -> Iterator[None]
     try:
         yield
     except BaseException as error:
+        signals.hold()
         if is_pending(writer, checkpoint, seconds=0.0):
             checkpoint.state, checkpoint.time = WAITING, writer.now()
             save(writer, checkpoint)
@@ -166,6 +166,7 @@ def _finish(
     if results:
         _require_proof(situation, report.verdicts, trouble)
     checkpoint.steps = []
+    signals.hold()
     transaction.commit()
     return report
 

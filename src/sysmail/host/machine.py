@@ -162,11 +162,8 @@ class Machine:
                 on_line(line)
             status = process.wait()
         except BaseException:
-            # A package manager that is cut off leaves packages half there: it ends by itself, and
-            # then what it did is undone.
-            for _ in process.stdout or ():
-                pass
-            process.wait()
+            # A package manager that is cut off leaves packages half there: let it end by itself.
+            process.communicate()
             raise
         finally:
             guard.cancel()
