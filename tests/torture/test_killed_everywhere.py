@@ -32,6 +32,7 @@ def test_killed_at_every_moment(lab: Lab, fresh_host: FreshHost, base: str, chan
         turn = (number - FIRST) // STRIDE
         try:
             tried += kill(bench, change, number, WAYS[turn % len(WAYS)], turn)
+            print(f"{base}, {change.name}: {number} of {total}", flush=True)
         except (AssertionError, LabError) as error:
             print(f"BROKEN: {error}"[:4000], flush=True)
             broken.append(str(error)[:200])
@@ -55,6 +56,7 @@ def test_interrupted_at_every_moment(
         how = SIGNALS[(number - FIRST) // STRIDE % len(SIGNALS)]
         try:
             tried += interrupt(bench, change, number, how)
+            print(f"{base}, {change.name}, {how}: {number} of {total}", flush=True)
         except (AssertionError, LabError) as error:
             print(f"BROKEN: {error}"[:4000], flush=True)
             broken.append(str(error)[:200])

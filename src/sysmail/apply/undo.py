@@ -291,9 +291,7 @@ def _remove_packages(
     if brought:
         say(f"removing {', '.join(brought)}")
         packages.uninstall(writer, facts.distro, brought, say)
-        if facts.systemd and "postfix" in brought:
-            # A Postfix whose package was cut off may have failed; nothing is left that could.
-            writer.run(["systemctl", "reset-failed", *facts.distro.units])
+        service.forget_failures(writer, facts)
     packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
     for path in facts.distro.leftovers:
         if path in checkpoint.leftovers_before:
