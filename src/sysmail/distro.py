@@ -36,6 +36,7 @@ class Distro:
     ``repair`` finishes what a cut-off installation left half done, before
     anything else is possible. ``leftovers`` are files that the packages create
     outside of the package manager's books and do not take away again.
+    ``lock_stays``: a manager that is killed leaves its lock, which then keeps everybody out.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Distro:
     units: tuple[str, ...]
     other_mtas: tuple[str, ...]
     leftovers: tuple[str, ...]
+    lock_stays: bool = False
 
 
 _MTAS = tuple(package for found in NEIGHBOURS for package in found.packages)
@@ -154,7 +156,8 @@ PACMAN = Distro(
     automatic=("pacman", "-Qdq"),
     mark_automatic=("pacman", "-D", "--asdeps"),
     would_remove=("pacman", "-Rs", "--print", "--print-format", "Remv %n"),
-    locks=(),
+    locks=("/var/lib/pacman/db.lck",),
+    lock_stays=True,
     postfix=("postfix",),
     sasl=("cyrus-sasl",),
     msmtp=("msmtp",),

@@ -22,9 +22,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
+from sysmail import signals
 from sysmail.errors import SysmailError
 from sysmail.report import Report, StepResult
-from sysmail.session import carry_out, catch_signals, guarded
+from sysmail.session import carry_out, guarded
 
 __all__ = ["Archive", "answer"]
 
@@ -52,7 +53,7 @@ def answer(
     """
     from sysmail.host.machine import Machine
 
-    catch_signals()
+    signals.catch()
     host = machine or Machine()
     check = bool(request.get("check"))
     shown = "plan" if check else str(request["command"])

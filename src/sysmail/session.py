@@ -7,23 +7,19 @@ the same host and policy give the same report.
 from __future__ import annotations
 
 import os
-import signal
 from dataclasses import replace
 from typing import Any, Callable
 
 from sysmail.errors import SysmailError
 from sysmail.report import Problem, Report
+from sysmail.signals import Interrupted
 
-__all__ = ["carry_out", "catch_signals", "guarded"]
+__all__ = ["carry_out", "guarded"]
 
 LOCK = "/run/sysmail/lock"
 LOCK_SECONDS = 30.0
 
 Say = Callable[[str], None]
-
-
-class _Interrupted(BaseException):
-    """A signal asked us to end; a transaction that is open is undone on the way out."""
 
 
 def guarded(command: str, work: Callable[[], Report]) -> Report:
@@ -34,7 +30,7 @@ def guarded(command: str, work: Callable[[], Report]) -> Report:
         problem = Problem(error.code, error.message, error.remedy)
         outcome = "refused" if error.exit_code != 1 else "failed"
         return Report(command, outcome, error.exit_code, errors=(problem,))
-    except (_Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt):
         problem = Problem(
             "interrupted", "interrupted; the host is as it was before", "run it again"
         )
@@ -74,7 +70,8 @@ def carry_out(
     try:
         recovered = _recover(host, say, locked=changes) if recovers else []
         recovered += _recovered_at_boot(host) if recovers else []
-        report = work(host)
+        # A command that fails after a recovery says all the same what was recovered.
+        report = guarded(command, lambda: work(host)) if recovered else work(host)
     finally:
         if lock is not None:
             lock.release()
@@ -108,16 +105,3 @@ def _recovered_at_boot(host: Any) -> list[str]:
     if lines:
         guard.forget_what_was_told(host)
     return [f"recovered at boot: {line}" for line in lines]
-
-
-def catch_signals() -> None:
-    """SIGINT, SIGTERM and SIGHUP end the command with its way back; a second one does nothing."""
-
-    def interrupt(number: int, _frame: Any) -> None:
-        # A second signal must not cut off the way back.
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, signal.SIG_IGN)
-        raise _Interrupted(number)
-
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, interrupt)

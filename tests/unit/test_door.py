@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 import pytest
 
-from sysmail import door
+from sysmail import door, signals
 from sysmail.apply import Store, recover
 from sysmail.cli.main import main
 from sysmail.cli.render import as_json
@@ -25,7 +25,7 @@ MAILU = {"host": "mail.example.org", "username": "u@example.org", "password": PA
 
 @pytest.fixture(autouse=True)
 def _signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "catch_signals", lambda: None)
+    monkeypatch.setattr(signals, "catch", lambda: None)
 
 
 def ask(host: FakeDebian, policy: Optional[dict[str, Any]] = None, **more: Any) -> dict[str, Any]:

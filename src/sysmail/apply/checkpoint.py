@@ -27,6 +27,7 @@ from sysmail.msmtp import MSMTPRC
 __all__ = [
     "HOME",
     "SECRETS",
+    "TEMPORARY",
     "WAITING",
     "Checkpoint",
     "Store",
@@ -38,6 +39,8 @@ __all__ = [
 
 HOME = "/var/lib/sysmail"
 SECRETS = f"{HOME}/secrets"
+TEMPORARY = ".sysmail-new"
+"""How host/machine.py names a file until it is whole."""
 WAITING = "packages"
 
 
@@ -138,14 +141,28 @@ class Store:
         return found
 
     def is_clean(self) -> bool:
-        """Whether nothing was cut off: every checkpoint is whole and done."""
+        """Whether nothing was cut off: every checkpoint is whole and done, nothing is half written.
+
+        A directory that is still or already empty was cut off too.
+        """
         names = self._reader.names(f"{HOME}/checkpoints")
         found = self.load()
-        kept = {f"{c.number:04d}" for c in found}
+        if not found:
+            return self._reader.state(HOME, content=False) is None
         secrets = set(self._reader.names(SECRETS))
-        return (
-            len(found) == len(names) and secrets <= kept and all(c.state == "done" for c in found)
-        )
+        whole = len(found) == len(names) and secrets <= {f"{c.number:04d}" for c in found}
+        if not whole or any(c.state != "done" for c in found):
+            return False
+        return not any(self.half_written(c) for c in found)
+
+    def half_written(self, checkpoint: Checkpoint) -> list[str]:
+        """What a write of a checkpoint that was cut off has left beside its files."""
+        return [
+            f"{folder}/{name}"
+            for folder in (checkpoint.directory, checkpoint.secrets)
+            for name in self._reader.names(folder)
+            if name.endswith(TEMPORARY)
+        ]
 
     def in_force(self) -> Optional[Checkpoint]:
         """The checkpoint of the last apply, None where sysmail is not in force."""

@@ -8,7 +8,7 @@ from typing import Callable, Optional
 
 from sysmail.apply import disk, guard
 from sysmail.distro import Distro
-from sysmail.errors import StepError
+from sysmail.errors import HostError, StepError
 from sysmail.facts import parse
 from sysmail.host.port import Completed, Writer
 
@@ -20,6 +20,7 @@ __all__ = [
     "fetch",
     "install",
     "installed",
+    "let_end",
     "mark",
     "uninstall",
 ]
@@ -43,6 +44,26 @@ def at_work(writer: Writer, distro: Distro) -> bool:
         if any(writer.is_locked(path) for path in distro.locks):
             return True
     return False
+
+
+def let_end(writer: Writer, distro: Distro, seconds: float, say: Callable[[str], None]) -> None:
+    """Wait for a package manager that has outlived us, and take away what one that died left.
+
+    HostError where it does not end in so many seconds.
+    """
+    deadline = writer.now() + seconds
+    while at_work(writer, distro):
+        say("waiting for the package manager, which is still at work")
+        if writer.now() >= deadline:
+            raise HostError(
+                "package-manager-busy",
+                f"{distro.name} has been at work for {seconds / 60:.0f} minutes, and what was cut "
+                "off cannot be undone before it ends",
+                "see what it waits for, then retry",
+            )
+    if distro.lock_stays:
+        for path in distro.locks:
+            writer.remove(path)
 
 
 def came_for(
@@ -183,6 +204,10 @@ def uninstall(
     done = _call(writer, distro, [*distro.uninstall, *present], say)
     if done.status != 0 and distro.repair:
         _call(writer, distro, distro.repair, say)
+        half = _half(writer, distro, present)
+        if half:
+            # dpkg(1) removes nothing that was killed while it was unpacked; whole again, it goes.
+            _call(writer, distro, [*distro.restore, *half], say)
         done = _call(writer, distro, [*distro.uninstall, *present], say)
     if done.status != 0:
         raise _failure("packages-not-removed", f"remove {', '.join(present)}", distro, done)

@@ -13,7 +13,7 @@ from sysmail.facts.collect import collect_postfix, master_running
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 
-__all__ = ["act", "bring_up", "is_running", "retire"]
+__all__ = ["act", "bring_up", "forget_failures", "is_running", "retire"]
 
 
 STOP_SECONDS = 15.0
@@ -54,6 +54,15 @@ def retire(writer: Writer, facts: Facts) -> None:
         units = facts.distro.units if facts.distro is not None else ("postfix.service",)
         writer.run(["systemctl", "stop", *units])
         act(writer, facts, "disable")
+
+
+def forget_failures(writer: Writer, facts: Facts) -> None:
+    """After its package went, which may have been cut off while it was started: nothing has failed.
+
+    systemd keeps showing a unit that failed, also where its file is gone.
+    """
+    if facts.systemd and facts.distro is not None:
+        writer.run(["systemctl", "reset-failed", *facts.distro.units])
 
 
 def _wait_until_stopped(writer: Writer, facts: Facts) -> None:

@@ -5,9 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Optional
 
-from sysmail import queue
+from sysmail import queue, signals
 from sysmail.apply import disk, guard, neighbour, packages, service, submission
-from sysmail.apply.checkpoint import HOME, SECRETS, WAITING, Checkpoint, Store, digest, save
+from sysmail.apply.checkpoint import (
+    HOME,
+    SECRETS,
+    TEMPORARY,
+    WAITING,
+    Checkpoint,
+    Store,
+    digest,
+    save,
+)
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.errors import HostError, RefusedError
@@ -18,7 +27,6 @@ from sysmail.msmtpd import UNIT_FILE
 
 __all__ = ["check_undo", "is_pending", "recover", "revert", "tidy", "undo"]
 
-_TEMPORARY = ".sysmail-new"
 # Longer than a package manager that waits for its lock and then for a slow mirror.
 PACKAGES_SECONDS = 1800.0
 
@@ -36,10 +44,14 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
     # A package manager did not outlive a boot.
     patience = 0.0 if guard.is_running_at_boot(writer) else PACKAGES_SECONDS
     for checkpoint in reversed(Store(writer).load()):
+        for path in Store(writer).half_written(checkpoint):
+            writer.remove(path)
         if checkpoint.state == "done" or is_pending(writer, checkpoint, seconds=patience):
             continue
+        _let_packages_end(writer, checkpoint, say)
         say(f"undoing the {checkpoint.kind} that was cut off")
-        kept = revert(writer, checkpoint, say)
+        with signals.held():
+            kept = revert(writer, checkpoint, say)
         told.append(kept or f"a {checkpoint.kind} that was cut off has been undone")
     return told
 
@@ -62,6 +74,19 @@ def is_pending(
     return facts.distro is not None and packages.at_work(writer, facts.distro)
 
 
+def _let_packages_end(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
+    """A package manager outlives a sysmail that was killed, and lets nobody else in until it ends.
+
+    What it installs meanwhile stays closed: the loopback-only main.cf is there
+    until it has ended.
+    """
+    at_it = checkpoint.packages_brought is None or checkpoint.state == "undoing"
+    if checkpoint.packages_asked and at_it:
+        distro = collect(writer).distro
+        if distro is not None:
+            packages.let_end(writer, distro, PACKAGES_SECONDS, say)
+
+
 def _is_young(writer: Writer, checkpoint: Checkpoint, seconds: float) -> bool:
     # A clock that went back says nothing about an age.
     return 0 <= writer.now() - checkpoint.time < seconds
@@ -73,6 +98,10 @@ def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -
     It stays where undoing would remove Postfix with mail in its queue: mail
     that was accepted is never thrown away, so the way is forward.
     """
+    take_away(writer)  # a signal may have come while the trial of a candidate was taken away
+    if writer.state(f"{checkpoint.directory}/journal.json", content=False) is None:
+        tidy(writer)  # nothing was changed before its journal was there
+        return ""
     if checkpoint.kind == "try":
         _drop_messages_of_a_try(writer)
     try:
@@ -280,6 +309,7 @@ def _remove_packages(
     if brought:
         say(f"removing {', '.join(brought)}")
         packages.uninstall(writer, facts.distro, brought, say)
+        service.forget_failures(writer, facts)
     packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
     for path in facts.distro.leftovers:
         if path in checkpoint.leftovers_before:
@@ -326,7 +356,7 @@ def _is_ours(state: FileState | None, entry: dict[str, Any]) -> bool:
 
 def _restore(writer: Writer, checkpoint: Checkpoint, entry: dict[str, Any]) -> None:
     path, before = entry["path"], entry["before"]
-    writer.remove(path + _TEMPORARY)
+    writer.remove(path + TEMPORARY)
     if before is None:
         writer.remove(path)
         return

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Callable, NoReturn, Optional
 
+from sysmail import signals
 from sysmail.cli.arguments import COMMANDS, parse_arguments, policy_flags
 from sysmail.cli.progress import Progress
 from sysmail.cli.render import as_json, as_text
 from sysmail.report import Report
-from sysmail.session import carry_out, catch_signals, guarded
+from sysmail.session import carry_out, guarded
 
 __all__ = ["entry", "main"]
 
@@ -28,11 +29,12 @@ def main(argv: Sequence[str], machine: Optional[Any] = None) -> int:
     """Run a command; print its report; return the exit code. Never raises an Exception."""
     wanted = _Wanted("--json" in argv, next((word for word in argv if word in COMMANDS), ""))
     progress = Progress(quiet=wanted.as_json)
-    catch_signals()
+    signals.catch()
     try:
         report = guarded(wanted.command, lambda: _run(argv, wanted, progress.say, machine))
     except BrokenPipeError:
         return 1
+    signals.hold()
     report = replace(report, command=wanted.command)
     progress.done()
     if wanted.metrics and report.exit_code in {0, 1}:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Callable, Optional
 
+from sysmail import signals
 from sysmail.apply import Checkpoint, Store, Transaction, is_pending, revert
 from sysmail.apply.checkpoint import WAITING, keep_passwords, save
 from sysmail.apply.scratch import try_candidate
@@ -74,8 +75,10 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
         with _or_back(writer, pending, say):
             transaction = _take_up(writer, situation, pending, say)
             return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
-    transaction = _begin(writer, situation, say, acknowledge=acknowledge)
-    with _or_back(writer, transaction.checkpoint, say):
+    checkpoint = _checkpoint(writer, situation, acknowledge=acknowledge)
+    with _or_back(writer, checkpoint, say):
+        transaction = Transaction.begin(writer, situation.facts, checkpoint, _paths(situation), say)
+        keep_passwords(writer, checkpoint, situation.passwords)
         return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
 
 
@@ -124,6 +127,7 @@ def _or_back(writer: Writer, checkpoint: Checkpoint, say: Say) -> Iterator[None]
     try:
         yield
     except BaseException as error:
+        signals.hold()
         if is_pending(writer, checkpoint, seconds=0.0):
             checkpoint.state, checkpoint.time = WAITING, writer.now()
             save(writer, checkpoint)
@@ -162,6 +166,7 @@ def _finish(
     if results:
         _require_proof(situation, report.verdicts, trouble)
     checkpoint.steps = []
+    signals.hold()
     transaction.commit()
     return report
 
@@ -223,7 +228,8 @@ def _note_outage(writer: Writer, situation: Situation, trouble: Optional[HostErr
     save(writer, before)
 
 
-def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool) -> Transaction:
+def _checkpoint(writer: Writer, situation: Situation, *, acknowledge: bool) -> Checkpoint:
+    """What a new transaction is about; nothing of it is written down yet."""
     numbers = [checkpoint.number for checkpoint in Store(writer).load()]
     checkpoint = Checkpoint(
         number=max(numbers, default=0) + 1, kind="apply", losses_since=writer.now()
@@ -237,9 +243,7 @@ def _begin(writer: Writer, situation: Situation, say: Say, *, acknowledge: bool)
     # A new admin starts afresh; any other change leaves a lost notice visible.
     if before is not None and before.policy.get("admin", "") == admin and not acknowledge:
         checkpoint.losses_since = before.losses_since
-    transaction = Transaction.begin(writer, situation.facts, checkpoint, _paths(situation), say)
-    keep_passwords(writer, checkpoint, situation.passwords)
-    return transaction
+    return checkpoint
 
 
 def _take_up(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable
 
+from sysmail import signals
 from sysmail.apply import Checkpoint, Store, check_undo, is_pending, undo
 from sysmail.errors import RefusedError
 from sysmail.facts import collect
@@ -18,6 +19,8 @@ def rollback(writer: Writer, say: Callable[[str], None], *, force: bool) -> Repo
     """Undo the last apply. The lock must be held."""
     checkpoints = _checkpoints(writer)
     last = checkpoints[-1]
+    check_undo(writer, [last], force=force)
+    signals.hold()
     undo(writer, last, say, force=force)
     return _report("rollback", "rolled-back", [last])
 
@@ -26,6 +29,7 @@ def remove(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report
     """Undo every apply, the last one first: the host as sysmail found it."""
     checkpoints = _checkpoints(writer)
     check_undo(writer, checkpoints, force=force)
+    signals.hold()
     for checkpoint in reversed(checkpoints):
         # Checked above, all at once: an edit that an apply had kept comes back on the way.
         undo(writer, checkpoint, say, force=True)

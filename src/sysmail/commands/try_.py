@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
-from sysmail import queue, takeover
+from sysmail import queue, signals, takeover
 from sysmail.apply import Checkpoint, Store, Transaction, revert
 from sysmail.commands.apply import GO_ON
 from sysmail.commands.send import send
@@ -57,14 +57,16 @@ def run(writer: Writer, say: Say) -> Report:
     catcher = writer.catcher(lambda address: address == sender)
     route = {"name": "relay", "next_hop": "catcher", "reason": "a try"}
     paths = [file.path for file in _wanted(facts, sender, catcher.port, facts).files]
-    transaction = Transaction.begin(writer, facts, Checkpoint(1, "try", route=route), paths, say)
+    checkpoint = Checkpoint(1, "try", route=route)
     arrivals: list[Arrival] = []
     try:
+        transaction = Transaction.begin(writer, facts, checkpoint, paths, say)
         _bring_up(transaction, writer, facts, sender, catcher.port, say)
         say("sending a message through every entrance")
         arrivals = _send_all(writer, catcher, sender, token)
     except BaseException as error:
-        kept, _ = _put_back(writer, transaction.checkpoint, facts, sender, say)
+        signals.hold()
+        kept, _ = _put_back(writer, checkpoint, facts, sender, say)
         if isinstance(error, SysmailError):
             error.message += f"; {kept}" if kept else "; the host is as it was before"
         elif kept:
@@ -72,7 +74,8 @@ def run(writer: Writer, say: Say) -> Report:
         raise
     finally:
         catcher.close()
-    kept, waiting = _put_back(writer, transaction.checkpoint, facts, sender, say)
+    signals.hold()
+    kept, waiting = _put_back(writer, checkpoint, facts, sender, say)
     differences = [kept] if kept else _differences(facts, collect(writer))
     return _report(arrivals, waiting, differences)
 

@@ -6,7 +6,9 @@ ends. The file says who holds it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import glob
 import os
 import time
 
@@ -45,8 +47,22 @@ class FileLock:
         os.close(self._descriptor)
 
 
+def _is_open(path: str) -> bool:
+    for link in glob.iglob("/proc/[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link) == path:
+                return True
+    return False
+
+
 def is_locked(path: str) -> bool:
-    """Whether a process holds a lock of fcntl(2); a free one is taken for a moment."""
+    """Whether a process holds a lock of fcntl(2); a free one is taken for a moment.
+
+    Also whether a process has the file open: libalpm's lock is that the file is there,
+    and its process keeps it open; one that nobody has open is what a dead one left.
+    """
+    if _is_open(path):
+        return True
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

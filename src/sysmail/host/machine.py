@@ -165,6 +165,10 @@ class Machine:
                 lines.append(line)
                 on_line(line)
             status = process.wait()
+        except BaseException:
+            # A package manager that is cut off leaves packages half there: let it end by itself.
+            process.communicate()
+            raise
         finally:
             guard.cancel()
         return Completed(tuple(argv), status, "\n".join(lines), "")

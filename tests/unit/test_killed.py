@@ -1,0 +1,170 @@
+"""Commands that go back, cut off at any change; and what the command after a cut-off one says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Callable
+
+import pytest
+
+from sysmail import signals
+from sysmail.apply import Store
+from sysmail.cli.main import main
+from sysmail.commands import apply, rollback
+from unit.fake_debian import FakeDebian
+from unit.fake_host import Call, Died
+from unit.test_apply import ADMIN, HOSTS, bare, cut_off, differences, fresh, put_back, silent
+
+Command = Callable[[FakeDebian], object]
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    """pytest's own handlers come back, whatever a command did to them."""
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    former = [signal.getsignal(name) for name in names]
+    yield
+    for name, handler in zip(names, former):
+        signal.signal(name, handler)
+
+
+def do_apply(host: FakeDebian) -> object:
+    return apply.run(host, "", ADMIN, silent)
+
+
+def do_rollback(host: FakeDebian) -> object:
+    return rollback.rollback(host, silent, force=True)
+
+
+def do_remove(host: FakeDebian) -> object:
+    return rollback.remove(host, silent, force=True)
+
+
+def once(name: str) -> FakeDebian:
+    host = fresh(HOSTS[name])
+    do_apply(host)
+    return host
+
+
+def twice(name: str) -> FakeDebian:
+    host = once(name)
+    apply.run(host, "", {"admin": "other@example.com"}, silent)
+    return host
+
+
+WAYS_BACK = [
+    (f"{made.__name__}, {name}, {back.__name__}", made, name, back)
+    for name in ("bare", "untouched Postfix", "edited Postfix")
+    for made, back in ((once, do_rollback), (twice, do_rollback), (twice, do_remove))
+]
+
+
+@pytest.mark.parametrize(("made", "name", "back"), [w[1:] for w in WAYS_BACK], ids=lambda _x: "")
+def test_death_on_the_way_back(made: Callable[[str], FakeDebian], name: str, back: Command) -> None:
+    """Killed at any change of a rollback or removal: as before, or as after that many applies."""
+    host = made(name).clone()
+    worlds = [host.world()]
+    asked = host.clone()
+    back(asked)
+    worlds.append(asked.world())
+    if Store(asked).load() == [] and len(Store(host).load()) > 1:
+        between = host.clone()
+        do_rollback(between)  # a removal that ended after one of its applies
+        worlds.append(between.world())
+    for cut, at in cut_off(host, back):
+        put_back(cut)
+        found = [differences(world, cut.world()) for world in worlds]
+        assert {} in found, f"killed at {at.method} {at.what}: {found}"
+        assert Store(cut).is_clean(), f"killed at {at.method} {at.what}"
+
+
+@pytest.mark.parametrize("command", [do_apply, do_rollback, do_remove])
+def test_no_empty_directory_is_left(command: Command) -> None:
+    """Also where nothing but a directory of sysmail's was there yet, or still: it goes."""
+    host = bare() if command is do_apply else once("bare").clone()
+    for cut, at in cut_off(host, command):
+        put_back(cut)
+        kept = [path for path in cut.entries if path.startswith("/var/lib/sysmail")]
+        assert bool(kept) == bool(Store(cut).load()), f"killed at {at.method} {at.what}: {kept}"
+
+
+def test_half_a_journal_beside_a_whole_one() -> None:
+    """What a write that was cut off left beside a journal that is in force goes."""
+    host = once("untouched Postfix")
+    left = "/var/lib/sysmail/checkpoints/0001/journal.json.sysmail-new"
+    host.put(left, "{", 0o600)
+    assert not Store(host).is_clean()
+    put_back(host)
+    assert left not in host.entries
+    assert Store(host).is_clean()
+
+
+NEXT = [["status"], ["plan"], ["prove"], ["queue", "list"], ["rollback"], ["remove"]]
+
+
+@pytest.mark.parametrize("words", NEXT, ids=" ".join)
+def test_any_command_says_what_it_recovered(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command that then fails itself says all the same that it recovered the host."""
+    host = fresh(HOSTS["bare"])
+    before = host.world()
+    host.die_at = 40
+    with pytest.raises(Died):
+        do_apply(host)
+    host.revive()
+    main(["--json", *words], host)
+    report = json.loads(capsys.readouterr().out)
+    assert report["notes"] == ["a apply that was cut off has been undone"] or any(
+        "cut off has been undone" in note for note in report["notes"]
+    )
+    assert differences(before, host.world()) == {}
+
+
+def test_interrupted_at_every_change(capsys: pytest.CaptureFixture[str]) -> None:
+    """A signal at any change: as before at once, nothing to recover; or it was done already."""
+    done = interrupted = 0
+    for moment in range(1, 500):
+        host = fresh(HOSTS["bare"])
+        before = host.world()
+        if not _signalled(host, moment):
+            break
+        report = json.loads(capsys.readouterr().out)
+        at = host.changes[moment - 1]
+        if report["outcome"] == "interrupted":
+            interrupted += 1
+            assert report["errors"][0]["code"] == "interrupted"
+            assert differences(before, host.world()) == {}, f"at {at.method} {at.what}"
+            assert Store(host).is_clean()
+            assert Store(host).load() == []
+        else:
+            done += 1
+            assert report["exit"] == 0 if "exit" in report else True
+            assert [c.state for c in Store(host).load()] == ["done"], f"at {at.method} {at.what}"
+    assert interrupted > 20
+    assert done < 5
+
+
+def _signalled(host: FakeDebian, moment: int) -> bool:
+    """Apply with SIGTERM at one of its changes, and again seven changes later; whether it came."""
+
+    def watch(_call: Call) -> None:
+        if len(host.changes) in (moment, moment + 7):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    host.watch = watch
+    main(["--json", "apply", "--admin", "ops@example.com"], host)
+    return len(host.changes) >= moment
+
+
+def test_signals_are_held_and_come_back() -> None:
+    """Inside `held` a signal does nothing; outside it interrupts, once."""
+    signals.catch()
+    with signals.held():
+        os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(signals.Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)  # the way back is not cut off
