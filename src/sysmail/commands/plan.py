@@ -25,8 +25,9 @@ def run(
 ) -> Report:
     """Exit code 0 when there is nothing to do, 2 when there are changes."""
     situation = look(reader, given, flags, relay=relay)
+    adopted: tuple[str, ...] = ()
     if situation.steps:
-        refuse_takeover(reader, situation, adopt=adopt)
+        adopted = refuse_takeover(reader, situation, adopt=adopt)
     steps = tuple(describe(step) for step in situation.steps)
     return Report(
         command="plan",
@@ -34,5 +35,5 @@ def run(
         exit_code=2 if steps else 0,
         route=situation.decision.summary(),
         steps=steps,
-        notes=(f"policy: {situation.source}",),
+        notes=(f"policy: {situation.source}", *adopted),
     )
