@@ -61,6 +61,8 @@ _ROWS: tuple[tuple[str, Callable[[Distro], str]], ...] = (
     ("bring back", lambda row: _command(row.restore)),
     ("download", lambda row: _command(row.fetch)),
     ("remove", lambda row: _command(row.uninstall)),
+    ("remove, but for what was configured before", lambda row: _command(row.keep_configuration)),
+    ("what removing would do", lambda row: _command(row.would_uninstall)),
     ("finish a cut-off installation", lambda row: _command(row.repair)),
     ("what only came with others", lambda row: _command(row.automatic)),
     ("mark it as such", lambda row: _command(row.mark_automatic)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -70,9 +70,13 @@ def test_a_port_that_stays_is_refused_with_adopt_too() -> None:
     """A container's port is named; the remedy does not promise that --adopt would help."""
     host = bare()
     _listening(host, "docker-proxy (pid 812)")
-    for run in (plan.run, lambda *words: apply.run(*words, silent)):
+    runs: list[Callable[[], object]] = [
+        lambda: plan.run(host, "", ADMIN),
+        lambda: apply.run(host, "", ADMIN, silent),
+    ]
+    for run in runs:
         with pytest.raises(RefusedError, match="container's published port") as caught:
-            run(host, "", ADMIN)
+            run()
         assert caught.value.code == "mail-server"
         assert "docker-proxy (pid 812) stays" in caught.value.remedy
     with pytest.raises(RefusedError, match=r"docker-proxy \(pid 812\) listens") as caught:
@@ -116,8 +120,11 @@ def test_adopt_says_what_it_adopts() -> None:
     host = untouched_postfix()
     host.put("/etc/postfix/main.cf", "home_mailbox = Maildir/\ninet_interfaces = all\n")
     host._start()
-    for run in (plan.run, lambda *words, adopt: apply.run(*words, silent, adopt=adopt)):
-        report = run(host, "", ADMIN, adopt=True)
+    reports = [
+        plan.run(host, "", ADMIN, adopt=True),
+        apply.run(host, "", ADMIN, silent, adopt=True),
+    ]
+    for report in reports:
         assert "adopted: Postfix has home_mailbox = Maildir/" in report.notes
         assert "rollback" in report.notes[-1]
         assert report.errors == ()

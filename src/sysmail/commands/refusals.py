@@ -57,8 +57,8 @@ def _refuse_servers(reader: Reader, situation: Situation, *, adopt: bool) -> tup
     if others:
         raise RefusedError(
             "other-mta",
-            f"another mail program is installed: {', '.join(others)}; sysmail does not know how "
-            "to replace it without losing what waits in its queue",
+            f"another mail program is installed: {', '.join(others)}; sysmail does not "
+            "know how to replace it without losing what waits in its queue, also with --adopt",
             f"look at its queue, then remove {others[0]} yourself and run sysmail again",
         )
     ports = situation.desired.port == 25
