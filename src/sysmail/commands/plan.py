@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Optional
 
 from sysmail.commands.policy_source import Given
-from sysmail.commands.refusals import refuse_takeover
+from sysmail.commands.refusals import refuse_busy_port, refuse_takeover
 from sysmail.commands.situation import look
 from sysmail.describe import describe
 from sysmail.host.port import Reader
@@ -28,6 +28,7 @@ def run(
     adopted: tuple[str, ...] = ()
     if situation.steps:
         adopted = refuse_takeover(reader, situation, adopt=adopt)
+        refuse_busy_port(reader, situation)
     steps = tuple(describe(step) for step in situation.steps)
     return Report(
         command="plan",
