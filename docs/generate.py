@@ -11,8 +11,8 @@ The check also follows every link from page to page and to files of the reposito
 
 from __future__ import annotations
 
-import ast
 import re
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +61,8 @@ _ROWS: tuple[tuple[str, Callable[[Distro], str]], ...] = (
     ("bring back", lambda row: _command(row.restore)),
     ("download", lambda row: _command(row.fetch)),
     ("remove", lambda row: _command(row.uninstall)),
+    ("remove, but for what was configured before", lambda row: _command(row.keep_configuration)),
+    ("what removing would do", lambda row: _command(row.would_uninstall)),
     ("finish a cut-off installation", lambda row: _command(row.repair)),
     ("what only came with others", lambda row: _command(row.automatic)),
     ("mark it as such", lambda row: _command(row.mark_automatic)),
@@ -94,12 +96,11 @@ def other_mtas_markdown() -> str:
 
 def by_products_markdown() -> str:
     """Return what a comparison of a host that was put back leaves out, from the tests."""
-    tree = ast.parse((ROOT / "tests/hosts/onhost.py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "BY_PRODUCTS":
-            names = next(n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
-            return "\n".join(f"- `/{name}`" for name in sorted(str(names).split()))
-    raise LookupError("tests/hosts/onhost.py has no BY_PRODUCTS")
+    found = runpy.run_path(str(ROOT / "tests/hosts/by_products.py"))
+    reasons: dict[str, list[str]] = {}
+    for path, why in {**found["BY_PRODUCTS"], **found["CACHES"]}.items():
+        reasons.setdefault(why, []).append(f"`/{path}`")
+    return "\n".join(f"- {', '.join(paths)}: {why}" for why, paths in reasons.items())
 
 
 PARTS: dict[str, Callable[[], str]] = {

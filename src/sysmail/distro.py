@@ -29,6 +29,8 @@ class Distro:
     downloads packages, installed ones too, and installs nothing. ``submission``
     are the packages of the route mailu, msmtpd and msmtp as ``sendmail``: empty
     where that route was not tried.
+    ``keep_configuration`` removes a package of which only the configuration was there before;
+    empty where there is no such state. ``would_uninstall`` prints what removing packages would do.
     ``automatic`` prints the packages that only came with others, a name a line, and
     ``mark_automatic`` says so of packages.
     ``would_remove`` prints what would go with packages, those that came for their sake alone
@@ -50,6 +52,8 @@ class Distro:
     restore: tuple[str, ...]
     fetch: tuple[str, ...]
     uninstall: tuple[str, ...]
+    keep_configuration: tuple[str, ...]
+    would_uninstall: tuple[str, ...]
     repair: tuple[str, ...]
     environment: Mapping[str, str]
     automatic: tuple[str, ...]
@@ -109,6 +113,17 @@ APT = Distro(
         "-o",
         "DPkg::Lock::Timeout=300",
     ),
+    keep_configuration=(
+        "apt-get",
+        "remove",
+        "-y",
+        "-q",
+        "-o",
+        "Dpkg::Use-Pty=0",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+    ),
+    would_uninstall=("apt-get", "-s", "-q", "purge"),
     repair=("dpkg", "--configure", "-a", "--force-confold"),
     environment={"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"},
     automatic=("apt-mark", "showauto"),
@@ -151,6 +166,8 @@ PACMAN = Distro(
     restore=("pacman", "-S", "--needed", "--noconfirm", "--noprogressbar", "--ask", "4"),
     fetch=("pacman", "-Sw", "--noconfirm", "--noprogressbar"),
     uninstall=("pacman", "-Rn", "--noconfirm", "--noprogressbar"),
+    keep_configuration=(),
+    would_uninstall=("pacman", "-R", "--print", "--print-format", "Remv %n"),
     repair=(),
     environment={},
     automatic=("pacman", "-Qdq"),
@@ -188,6 +205,8 @@ DNF = Distro(
     restore=("dnf", "-y", "-q", "install", "--setopt=install_weak_deps=False", "--allowerasing"),
     fetch=("dnf", "-y", "-q", "install", "--downloadonly"),
     uninstall=("dnf", "-y", "-q", "remove", "--noautoremove"),
+    keep_configuration=(),
+    would_uninstall=(),
     repair=(),
     environment={},
     automatic=(),
@@ -218,6 +237,8 @@ ZYPPER = Distro(
     restore=("zypper", "--non-interactive", "install", "--no-recommends", "--force-resolution"),
     fetch=("zypper", "--non-interactive", "install", "--download-only", "--force"),
     uninstall=("zypper", "--non-interactive", "remove"),
+    keep_configuration=(),
+    would_uninstall=(),
     repair=(),
     environment={},
     automatic=(),
@@ -248,6 +269,8 @@ APK = Distro(
     restore=("apk", "add", "--no-progress"),
     fetch=("apk", "fetch", "--output", "/var/cache/apk"),
     uninstall=("apk", "del", "--no-progress"),
+    keep_configuration=(),
+    would_uninstall=(),
     repair=(),
     environment={},
     automatic=(),

@@ -17,7 +17,7 @@ class Neighbour:
 
     ``queue`` are directories; a name in them, or one directory below, that fits the regular
     expression ``message`` is a message that waits. ``drain`` is what a person types.
-    ``listens``: its default takes mail on port 25 of loopback.
+    ``listens``: its default takes mail on port 25 of loopback, held by one of ``programs``.
     ``files`` are those that its packages write from answers to questions, and write again
     when they come back; ``units`` are what it runs. ``trips``: its scripts can fail on an
     owner's files, which are therefore not there while it comes back.
@@ -27,6 +27,7 @@ class Neighbour:
     packages: tuple[str, ...]
     replaceable: bool
     listens: bool = False
+    programs: tuple[str, ...] = ()
     queue: tuple[str, ...] = ()
     message: str = ""
     drain: str = ""
@@ -41,6 +42,7 @@ NEIGHBOURS: tuple[Neighbour, ...] = (
         ("exim4", "exim4-daemon-light", "exim4-daemon-heavy", "exim"),
         replaceable=True,
         listens=True,
+        programs=("exim4", "exim"),
         queue=("/var/spool/exim4/input", "/var/spool/exim/input"),
         # exim keeps two files for each message; the one with the envelope ends so.
         message=r".+-H",

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from sysmail.errors import HostError
 from sysmail.host.port import Reader
 
-__all__ = ["Message", "Recipient", "by_reason", "listed", "parse", "stored", "waiting"]
+__all__ = ["Message", "Recipient", "by_reason", "corrupt", "listed", "parse", "stored", "waiting"]
 
 # A queue that drains is never the same twice.
 LISTINGS = 4
@@ -123,6 +123,11 @@ def stored(reader: Reader, directory: str) -> int:
             below = reader.names(f"{directory}/{name}/{inner}")
             count += len(below) if state is not None and state.kind == "directory" else 1
     return count
+
+
+def corrupt(reader: Reader, directory: str) -> int:
+    """How many damaged messages Postfix has put aside: they are not listed, and never sent."""
+    return len(reader.names(f"{directory}/corrupt"))
 
 
 def by_reason(messages: list[Message]) -> list[tuple[str, int, float]]:

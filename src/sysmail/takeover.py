@@ -6,30 +6,33 @@ no mailboxes in use and no clients from outside.
 
 from __future__ import annotations
 
-from sysmail.facts.model import Facts, Listener, PostfixFacts
-from sysmail.neighbours import neighbour_of
+from collections.abc import Collection
 
-__all__ = ["findings", "is_loopback", "listens", "other_mtas", "replaceable"]
+from sysmail.facts.model import Facts, Listener
+from sysmail.neighbours import Neighbour, neighbour_of
+from sysmail.takeover_exim import exim_findings
+from sysmail.takeover_postfix import postfix_findings
+
+__all__ = [
+    "findings",
+    "goes",
+    "is_loopback",
+    "listens",
+    "other_mtas",
+    "replaceable",
+    "staying",
+    "unknown_sendmail",
+]
 
 # Mail for root that a stock Postfix stored and nobody opened is why sysmail exists, and makes no
 # host a mail server.
 _NOBODYS_MAILBOXES = frozenset({"root", "nobody", "mail", "postmaster"})
 
-_DOMAINS = ("virtual_mailbox_domains", "virtual_alias_domains", "relay_domains")
-_DELIVERY = ("home_mailbox", "mailbox_transport", "virtual_transport", "content_filter")
-_SETTINGS = (
-    ("smtpd_sasl_auth_enable", "yes", "lets users log in"),
-    ("smtpd_tls_auth_only", "yes", "lets users log in"),
-)
-_PLAIN = {
-    "virtual_mailbox_domains": ("", "$virtual_mailbox_maps"),
-    "virtual_alias_domains": ("", "$virtual_alias_maps"),
-    "relay_domains": ("", "$mydestination"),
-    "home_mailbox": ("",),
-    "mailbox_transport": ("",),
-    "virtual_transport": ("", "virtual"),
-    "content_filter": ("",),
-}
+# Programs that hold a port for a container: Docker's, rootless podman's, Kubernetes'.
+_PUBLISHERS = ("docker-proxy", "rootlessport", "slirp4netns", "pasta", "kube-proxy")
+
+# A sendmail of these names is no mail server: it hands mail on, or does nothing.
+_HARMLESS = frozenset({"msmtp", "busybox", "true", "false"})
 
 
 def other_mtas(facts: Facts) -> tuple[str, ...]:
@@ -45,7 +48,11 @@ def replaceable(facts: Facts) -> tuple[str, ...]:
 
 def listens(facts: Facts) -> bool:
     """Whether one of those has a listener of its own on loopback."""
-    return any(neighbour_of(name).listens for name in replaceable(facts))
+    return any(each.listens for each in _neighbours(facts))
+
+
+def _neighbours(facts: Facts) -> list[Neighbour]:
+    return [neighbour_of(name) for name in replaceable(facts)]
 
 
 def is_loopback(listener: Listener) -> bool:
@@ -53,10 +60,42 @@ def is_loopback(listener: Listener) -> bool:
     return listener.address.startswith("127.") or listener.address == "::1"
 
 
-def findings(facts: Facts, *, ports: bool = True) -> list[str]:
+def goes(facts: Facts, listener: Listener) -> bool:
+    """Whether a listener goes with the mail program that is replaced, such as exim4's own.
+
+    Where its owner cannot be seen, only one on loopback, as a default neighbour has it.
+    """
+    if listener.contained:
+        return False
+    if listener.owner:
+        program = listener.owner.partition(" ")[0]
+        return any(program in each.programs for each in _neighbours(facts))
+    return listens(facts) and is_loopback(listener)
+
+
+def staying(facts: Facts) -> tuple[Listener, ...]:
+    """The listeners on port 25 of which sysmail cannot take the place: --adopt or not, they stay.
+
+    A Postfix that runs is not looked at: only one program can have an address.
+    """
+    if facts.postfix is not None and facts.master_running:
+        return ()
+    return tuple(found for found in facts.listeners_on(25) if not goes(facts, found))
+
+
+def unknown_sendmail(facts: Facts) -> str:
+    """The program behind ``sendmail`` where no known mail program brought it; else empty."""
+    if facts.postfix is not None or other_mtas(facts):
+        return ""
+    name = facts.sendmail.rpartition("/")[2]
+    return "" if name in _HARMLESS else facts.sendmail
+
+
+def findings(facts: Facts, *, ports: bool = True, allowed: Collection[str] = ()) -> list[str]:
     """What shows that this host is a mail server, one clause each; empty when nothing does.
 
-    ``ports``: also who listens on port 25, which a Mailu on this host may.
+    ``ports``: also who listens on port 25, which a Mailu on this host may. ``allowed``
+    are parameters of Postfix that the policy sets itself.
     """
     found = [
         f"{path} holds mail"
@@ -64,35 +103,35 @@ def findings(facts: Facts, *, ports: bool = True) -> list[str]:
         if path.rpartition("/")[2] not in _NOBODYS_MAILBOXES
     ]
     if facts.postfix is not None:
-        found += _postfix(facts, facts.postfix)
-    if facts.exim_role == "internet" and any("exim" in name for name in other_mtas(facts)):
-        found.append("exim4 is set up as a mail server (dc_eximconfig_configtype = internet)")
-    if ports and (facts.postfix is None or not facts.master_running):
-        found += [
-            f"another program listens on {listener.address} port 25"
-            for listener in facts.listeners_on(25)
-            # A neighbour's own, such as exim4's on loopback, goes with it.
-            if not (listens(facts) and is_loopback(listener))
-        ]
+        found += postfix_findings(facts, facts.postfix, allowed)
+    if any("exim" in name for name in other_mtas(facts)):
+        found += exim_findings(facts)
+    if unknown_sendmail(facts):
+        found.append(f"sendmail is {facts.sendmail}, of a program that sysmail does not know")
+    if ports:
+        found += _ports(facts)
     return found
 
 
-def _postfix(facts: Facts, postfix: PostfixFacts) -> list[str]:
-    found: list[str] = []
-    names = {"localhost", "localhost.localdomain", "localhost." + facts.fqdn.partition(".")[2]}
-    names |= {facts.nodename.lower(), facts.fqdn.lower(), postfix["myhostname"].lower()}
-    names |= {"$myhostname", "$mydomain", "localhost.$mydomain", "$myorigin", "/etc/mailname"}
-    names |= {postfix["mydomain"].lower(), "localhost." + postfix["mydomain"].lower(), ""}
-    destination = postfix["mydestination"].replace(",", " ").lower().split()
-    foreign = [name for name in destination if name not in names]
-    if foreign:
-        found.append(f"Postfix is the destination of {', '.join(foreign)} (mydestination)")
-    found += [
-        f"Postfix has {name} = {postfix[name]}"
-        for name in (*_DOMAINS, *_DELIVERY)
-        if name in postfix.own and postfix[name] not in _PLAIN[name]
+def _ports(facts: Facts) -> list[str]:
+    found = [
+        f"port 25 is passed on to {where}, as a container's published port is"
+        for where in facts.forwards
     ]
-    for name, value, meaning in _SETTINGS:
-        if postfix[name] == value:
-            found.append(f"Postfix {meaning} ({name} = {value})")
-    return found
+    if facts.postfix is not None and facts.master_running:
+        return found
+    return found + [
+        f"{_whose(listener)} listens on {listener.address} port 25"
+        for listener in facts.listeners_on(25)
+        # A neighbour's own on loopback is its distribution's default, and goes with it.
+        if not (goes(facts, listener) and is_loopback(listener))
+    ]
+
+
+def _whose(listener: Listener) -> str:
+    owner = listener.owner or "another program"
+    if listener.contained:
+        return f"{owner}, which runs in a container,"
+    if owner.startswith(_PUBLISHERS):
+        return f"{owner}, which holds a container's published port,"
+    return owner

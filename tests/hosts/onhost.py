@@ -12,18 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from by_products import BY_PRODUCTS, CACHES
+
 from lab import Host, Lab
 
 SYSMAIL = "/opt/sysmail/sysmail"
 POLICY = "/etc/sysmail/policy.toml"
-
-# The account databases, their backups and what depends on them (docs/distributions.md).
-BY_PRODUCTS = frozenset(
-    """etc/passwd etc/passwd- etc/group etc/group- etc/shadow etc/shadow- etc/gshadow etc/gshadow-
-    etc/subuid etc/subuid- etc/subgid etc/subgid- etc/ld.so.cache etc/.pwd.lock
-    etc/mtab etc/resolv.conf""".split()
-)
-
 
 # Locks of a running Postfix, and what the lab's own shell leaves.
 _RUNTIME = ("root/.", "etc/pacman.d/gnupg", "var/spool/postfix/pid/")
@@ -106,6 +100,7 @@ def snapshot(host: Host) -> dict[str, str]:
         path: state
         for path, state in found.items()
         if path not in BY_PRODUCTS
+        and not path.startswith(tuple(CACHES))
         and not path.startswith(_RUNTIME)
         and not _QUEUE_FOLDER.fullmatch(path)
     }

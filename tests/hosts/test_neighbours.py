@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
+from look import Look
 from onhost import (
     SYSMAIL,
     Ran,
@@ -13,17 +14,14 @@ from onhost import (
     differences,
     listeners,
     mailu_policy,
-    packages,
     sendmail,
     snapshot,
     sysmail,
-    units,
 )
 
 from lab import FreshHost, Host, Lab, Rule
 
 ADMIN = ("--admin", "ops@example.org")
-STATE = "systemctl show -p Id,ActiveState,UnitFileState"
 
 
 @dataclass(frozen=True)
@@ -72,31 +70,6 @@ MSMTPRC = (
     "account default\nhost mx.lab.test\nfrom owner@example.com\nuser owner\n"
     f'password "{SECRET}"\nauth off\n'
 )
-
-
-@dataclass(frozen=True)
-class Look:
-    """What of a host must be the same after `remove`."""
-
-    files: dict[str, str]
-    rest: dict[str, list[str]]
-
-    @classmethod
-    def at(cls, host: Host, runs: str = "") -> Look:
-        """Look now. Exim's hints are a cache: its packages throw them away when they go."""
-        automatic = "pacman -Qdq" if host.base == "arch" else "apt-mark showauto"
-        failed = "systemctl list-units --failed --no-legend --plain"
-        asked = {"automatic": automatic, "failed": failed, "runs": f"{STATE} {runs}"}
-        rest = {name: host.run(line).stdout.splitlines() for name, line in asked.items()}
-        rest |= {"packages": packages(host), "units": units(host), "sockets": listeners(host)}
-        files = snapshot(host)
-        return cls({p: s for p, s in files.items() if "exim4/db/" not in p}, rest)
-
-    def assert_same(self, host: Host, runs: str = "") -> None:
-        """Everything is as it was; what differs is named."""
-        now = Look.at(host, runs)
-        assert differences(self.files, now.files) == []
-        assert now.rest == self.rest
 
 
 def _until(command: str) -> str:

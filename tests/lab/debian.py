@@ -23,11 +23,13 @@ OFFERED = (
     *("msmtp", "libsasl2-modules", "sasl2-bin", "ssl-cert", "openssl", "bsd-mailx", "s-nail"),
     *("mailutils", "swaks", "dovecot-core", "dovecot-imapd", "rsyslog", "python3-tomli"),
     *("faketime", "strace", "acl", "pacman-package-manager"),  # the last is for the arch base
+    *("dovecot-lmtpd", "nftables"),
 )
 # These exclude each other: fetched one by one, each with what is its own.
 ALTERNATIVES = (
     *(("postfix", "postfix-lmdb", "postfix-pcre", "postfix-cdb"), ("msmtp-mta",), ("nullmailer",)),
     *(("exim4", "exim4-base", "exim4-config", "exim4-daemon-light"), ("dma",)),
+    *(("opensmtpd",), ("sendmail",), ("courier-mta",)),
 )
 REPOSITORY = "srv/apt"
 # These wait for hardware, for the network's manager or for a clock that a container lacks.

@@ -83,6 +83,7 @@ class FakeDebian(FakeHost):
         self.msmtpd = Units(self)
         self.exim_runs = self.exim_enabled = False
         self.automatic: set[str] = set()
+        self.needs: dict[str, str] = {}
         self.log: list[str] = []
         self.exposed: list[str] = []
         self.scratch: dict[str, int] = {}
@@ -192,6 +193,8 @@ class FakeDebian(FakeHost):
         self.programs["sendmail"] = lambda argv, _in: _said(argv)
 
     def _apt_get(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if argv[1:4] == ["-s", "-q", "purge"]:
+            return self._would_purge(argv)
         if argv[1] == "-s":
             names = argv[argv.index("autoremove") + 1 :]
             asked = [p for n in names for p in BROUGHT.get(n, (n,)) if p in self.packages]
@@ -202,6 +205,11 @@ class FakeDebian(FakeHost):
         if verb == "install" and "--download-only" not in argv:
             wanted = list(dict.fromkeys(p for n in names for p in BROUGHT.get(n, (n,))))
             self._dpkg_install([p for p in wanted if self.packages.get(p) != "ii "])
+        elif verb == "remove":
+            for name in [name for name in names if self.packages.get(name, "rc ") != "rc "]:
+                self.change("dpkg", "remove", name)
+                self._remove_files(name)
+                self.packages[name] = "rc "
         elif verb == "purge":
             for name in [name for name in names if name in self.packages]:
                 self.change("dpkg", "purge", name)
@@ -210,6 +218,13 @@ class FakeDebian(FakeHost):
                 if name == "postfix":
                     self._purge_postfix()
         return _said(argv, "".join(f"Setting up {name} ...\n" for name in names))
+
+    def _would_purge(self, argv: Sequence[str]) -> Completed:
+        """``apt-get -s purge``: what needs a package goes with it."""
+        names = set(argv[4:])
+        names |= {user for user, needed in self.needs.items() if needed in names}
+        there = sorted(name for name in names if name in self.packages)
+        return _said(argv, "".join(f"Purg {name} [1]\n" for name in there))
 
     def _dpkg_install(self, names: list[str]) -> None:
         if set(names) & set(MTAS):

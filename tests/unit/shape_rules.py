@@ -34,6 +34,8 @@ PURE = (
     "sysmail.report",
     "sysmail.route",
     "sysmail.takeover",
+    "sysmail.takeover_exim",
+    "sysmail.takeover_postfix",
     "sysmail.want",
 )
 """Functions of plain data: the same arguments give the same result, and nothing else happens."""

@@ -335,10 +335,10 @@ def waiting(sender: str = "root@localhost") -> dict[str, Any]:
 
 @pytest.mark.parametrize("force", [False, True])
 def test_remove_never_throws_mail_away(force: bool) -> None:
-    """While mail waits, a Postfix that sysmail brought is not removed, forced or not."""
+    """While mail waits that cannot leave, a Postfix that sysmail brought stays, forced or not."""
     host = bare()
     do_apply(host)
-    host.queue = [waiting()]
+    host.queue = [{**waiting(), "queue_name": "hold"}]
     before = host.world()
     with pytest.raises(RefusedError) as caught:
         rollback.remove(host, silent, force=force)

@@ -22,6 +22,7 @@ __all__ = [
     "installed",
     "let_end",
     "mark",
+    "only_configured",
     "uninstall",
 ]
 
@@ -192,25 +193,49 @@ def _states(writer: Writer, distro: Distro, names: Sequence[str]) -> dict[str, s
 
 
 def uninstall(
-    writer: Writer, distro: Distro, names: Sequence[str], say: Callable[[str], None]
+    writer: Writer,
+    distro: Distro,
+    names: Sequence[str],
+    say: Callable[[str], None],
+    configured: Sequence[str] = (),
 ) -> None:
     """Remove exactly these packages with their configuration; no autoremove.
 
-    Removing is refused where the manager would take others along.
+    The configuration of ``configured`` ones was there before them, and stays.
     """
-    present = [name for name in names if name in _in_its_books(writer, distro)]
-    if not present:
-        return
-    done = _call(writer, distro, [*distro.uninstall, *present], say)
+    books = _in_its_books(writer, distro)
+    kept = [name for name in names if name in configured and distro.keep_configuration]
+    for argv, some in (
+        (distro.keep_configuration, kept),
+        (distro.uninstall, [name for name in names if name not in kept]),
+    ):
+        present = [name for name in some if name in books]
+        if present:
+            _uninstall(writer, distro, argv, present, say)
+
+
+def _uninstall(
+    writer: Writer,
+    distro: Distro,
+    argv: Sequence[str],
+    names: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
+    done = _call(writer, distro, [*argv, *names], say)
     if done.status != 0 and distro.repair:
         _call(writer, distro, distro.repair, say)
-        half = _half(writer, distro, present)
+        half = _half(writer, distro, names)
         if half:
             # dpkg(1) removes nothing that was killed while it was unpacked; whole again, it goes.
             _call(writer, distro, [*distro.restore, *half], say)
-        done = _call(writer, distro, [*distro.uninstall, *present], say)
+        done = _call(writer, distro, [*argv, *names], say)
     if done.status != 0:
-        raise _failure("packages-not-removed", f"remove {', '.join(present)}", distro, done)
+        raise _failure("packages-not-removed", f"remove {', '.join(names)}", distro, done)
+
+
+def only_configured(writer: Writer, distro: Distro) -> set[str]:
+    """Packages that are gone but for their configuration, which dpkg keeps until it is purged."""
+    return _in_its_books(writer, distro) - set(installed(writer, distro))
 
 
 def _in_its_books(writer: Writer, distro: Distro) -> set[str]:

@@ -63,9 +63,12 @@ FLUSH_SECONDS = 3.0
 PAUSE = 0.1
 
 
-def drain(writer: Writer, say: Callable[[str], None]) -> None:
-    """Wait until what waits now has left. StepError that says for what it waits, when it cannot."""
-    here = {message.queue_id for message in queue.listed(writer)}
+def drain(writer: Writer, say: Callable[[str], None], oldest: float = 0.0) -> None:
+    """Wait until what waits now has left. StepError that says for what it waits, when it cannot.
+
+    What arrived before ``oldest`` is not waited for.
+    """
+    here = {m.queue_id for m in queue.listed(writer) if m.arrived >= oldest}
     since, flushed = writer.now(), 0.0
     while here:
         if writer.now() - flushed >= FLUSH_SECONDS:

@@ -27,6 +27,7 @@ from sysmail.plan import (
     Submission,
     WriteFile,
 )
+from sysmail.takeover import other_mtas
 
 __all__ = ["Transaction"]
 
@@ -34,6 +35,7 @@ REQUEUE_SECONDS = 5.0
 UNITS = "/etc/systemd/system/"
 ETC_POSTFIX = "/etc/postfix"
 MAIN_CF = f"{ETC_POSTFIX}/main.cf"
+SENDMAIL = ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases")
 
 
 class Transaction:
@@ -158,6 +160,9 @@ class Transaction:
         # Not known until it is over, also where an earlier step has installed something.
         self.checkpoint.packages_brought = self.checkpoint.packages_lost = None
         self._remember_directory(ETC_POSTFIX)
+        self._remember_sendmail()
+        known = packages.only_configured(self._writer, self._distro())
+        self.checkpoint.packages_configured = sorted({*self.checkpoint.packages_configured, *known})
         save(self._writer, self.checkpoint)
 
     def installed(self) -> None:
@@ -173,6 +178,8 @@ class Transaction:
                 self._writer, self._distro(), asked, self.checkpoint.packages_before
             )
             self.checkpoint.packages_lost = []
+        along = set(packages.automatic(self._writer, self._distro()))
+        self.checkpoint.packages_along = sorted(along & set(self.checkpoint.packages_brought))
         if "postfix" in self.checkpoint.packages_brought:
             retire.end_postdrops(self._writer)
         save(self._writer, self.checkpoint)
@@ -202,6 +209,16 @@ class Transaction:
         for entry in self.checkpoint.files:
             state = self._writer.state(entry["path"])
             entry["after"] = digest(state.data) if state is not None else None
+
+    def _remember_sendmail(self) -> None:
+        """Of no package, it is overwritten when one brings its own (dpkg asks nobody)."""
+        if self._facts.postfix is not None or other_mtas(self._facts):
+            return
+        for path in SENDMAIL:
+            known = any(entry["path"] == path for entry in self.checkpoint.files)
+            if not known and self._writer.state(path, content=False) is not None:
+                remember(self._writer, self.checkpoint, path, None)
+                self.checkpoint.files[-1]["packaged"] = True
 
     def _remember_directory(self, path: str) -> None:
         """Purging a package takes what others put into its directory along (measured)."""

@@ -6,7 +6,7 @@ import re
 from typing import Any, Callable, Optional
 
 from sysmail import queue, signals
-from sysmail.apply import disk, guard, neighbour, packages, service, submission
+from sysmail.apply import disk, guard, keepers, leaving, neighbour, packages, service, submission
 from sysmail.apply.checkpoint import (
     HOME,
     SECRETS,
@@ -17,15 +17,16 @@ from sysmail.apply.checkpoint import (
     digest,
     save,
 )
-from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
+from sysmail.apply.retire import CLOSED, close_sendmail, end_postdrops, open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.errors import HostError, RefusedError
 from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
 from sysmail.host.port import FileState, Writer
 from sysmail.msmtpd import UNIT_FILE
+from sysmail.postfix import skeleton
 
-__all__ = ["check_undo", "is_pending", "recover", "revert", "tidy", "undo"]
+__all__ = ["check_edits", "is_pending", "recover", "removes_postfix", "revert", "tidy", "undo"]
 
 # Longer than a package manager that waits for its lock and then for a slow mirror.
 PACKAGES_SECONDS = 1800.0
@@ -126,8 +127,8 @@ def _drop_messages_of_a_try(writer: Writer) -> None:
             writer.run(["postsuper", "-d", message.queue_id])
 
 
-def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) -> None:
-    """RefusedError when undoing these would overwrite somebody's edit, or throw away mail."""
+def check_edits(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) -> None:
+    """RefusedError when undoing these would overwrite somebody's edit."""
     # A path that several wrote is as the newest left it.
     newest = {entry["path"]: entry for c in checkpoints for entry in c.files}
     for path, entry in newest.items():
@@ -137,40 +138,27 @@ def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) ->
                 f"{path} was changed by somebody after sysmail wrote it",
                 "see it with `sysmail plan`; --force puts the former file back all the same",
             )
-    facts = collect(writer)
-    if any("postfix" in _brought(writer, checkpoint, facts) for checkpoint in checkpoints):
-        count = _waiting(writer, facts)
-        if count:
-            raise _queue_not_empty(count)
 
 
-def _waiting(writer: Writer, facts: Facts) -> int:
-    """How many messages there are, also where a Postfix that is half there cannot list them."""
-    messages = queue.waiting(writer)
-    if messages is not None:
-        return len(messages)
-    directory = facts.postfix["queue_directory"] if facts.postfix is not None else ""
-    return queue.stored(writer, directory or "/var/spool/postfix")
-
-
-def _queue_not_empty(count: int) -> RefusedError:
-    return RefusedError(
-        "queue-not-empty",
-        f"mail waits in the queue ({count}), and removing Postfix would lose it",
-        "see `sysmail queue list`; flush, release or delete what is there, then retry",
-    )
+def removes_postfix(writer: Writer, checkpoints: list[Checkpoint], facts: Facts) -> bool:
+    """Whether undoing these takes Postfix away, and with it the queue."""
+    return any("postfix" in _brought(writer, checkpoint, facts) for checkpoint in checkpoints)
 
 
 def undo(
     writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], *, force: bool
-) -> None:
+) -> list[str]:
     """Undo a checkpoint; can be cut off and called again at any moment.
 
     What cannot be put back does not keep the rest from being put back; it is
-    told at the end, and the checkpoint stays.
+    told at the end, and the checkpoint stays. A sentence for each package that stays
+    because somebody else needs it. RefusedError where Postfix would go with mail: of an
+    apply that was in force, the mail is let leave first.
     """
-    check_undo(writer, [checkpoint], force=force)
+    check_edits(writer, [checkpoint], force=force)
     facts = collect(writer)
+    if checkpoint.state != "done":
+        _refuse_mail(writer, checkpoint, facts)
     going_back = checkpoint.state == "done" and _lost(checkpoint, facts)
     if going_back and facts.distro is not None:
         # Before anything stops: without them there would be no mail program at all.
@@ -185,12 +173,12 @@ def undo(
     running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
     if running and _changed(checkpoint, _SUBMISSION):
         submission.stop(writer, running)  # Postfix, which may come back, needs its port
-    _undo_packages(writer, facts, checkpoint, former, say)
+    kept = _undo_packages(writer, facts, checkpoint, former, say)
     if facts.postfix is not None and "postfix" not in brought and _changed(checkpoint, _POSTFIX):
         # Stopped while its tables change back, so that no message is mapped half and half.
         service.act(writer, facts, "stop")
         _requeue(writer, checkpoint.time)
-    _restore_files(writer, checkpoint, removed=bool(brought))
+    _restore_files(writer, checkpoint, removed=bool(brought), closed="postfix" in kept)
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
     units = _changed(checkpoint, ("/etc/systemd/",)) or guard.is_running_at_boot(writer)
@@ -199,22 +187,34 @@ def undo(
     facts = collect(writer)
     if facts.postfix is not None:
         _restore_service(writer, facts, checkpoint)
-    up = {a for a, unit in facts.msmtpd.items() if unit.active and unit.enabled}
-    if set(checkpoint.submission) - up or (
-        checkpoint.submission and _changed(checkpoint, _SUBMISSION)
-    ):
-        _restore_submission(writer, checkpoint)
+    _restore_submission(writer, checkpoint, facts)
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
     disk.flush(writer)
     _forget(writer, checkpoint)
+    return [f"{name} stays installed: {why}" for name, why in kept.items()]
+
+
+def _refuse_mail(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> None:
+    """Of an apply that failed or was cut off nothing is let leave: the way is forward."""
+    if removes_postfix(writer, [checkpoint], facts):
+        count = leaving.count_waiting(writer, facts)
+        if count:
+            raise leaving.refuse_waiting(count)
 
 
 def _undo_packages(
     writer: Writer, facts: Facts, checkpoint: Checkpoint, former: str, say: Callable[[str], None]
-) -> None:
+) -> dict[str, str]:
     try:
-        _remove_packages(writer, facts, checkpoint, checkpoint.packages_removing or [], say)
+        return _remove_packages(
+            writer,
+            facts,
+            checkpoint,
+            checkpoint.packages_removing or [],
+            say,
+            former,
+        )
     except RefusedError:
         # Nothing was undone, so a later command must not go on with it by itself.
         if former == "done":
@@ -231,7 +231,11 @@ def _changed(checkpoint: Checkpoint, beginnings: tuple[str, ...]) -> bool:
     return any(entry["path"].startswith(beginnings) for entry in checkpoint.files)
 
 
-def _restore_submission(writer: Writer, checkpoint: Checkpoint) -> None:
+def _restore_submission(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> None:
+    up = {a for a, unit in facts.msmtpd.items() if unit.active and unit.enabled}
+    changed = bool(checkpoint.submission) and _changed(checkpoint, _SUBMISSION)
+    if not (set(checkpoint.submission) - up or changed):
+        return
     unit = (writer.read(UNIT_FILE) or b"").decode("utf-8", "replace")
     port = re.search(r"--port=(\d+)", unit)
     submission.start(writer, checkpoint.submission, int(port.group(1)) if port else 25)
@@ -245,8 +249,12 @@ def _requeue(writer: Writer, since: float) -> None:
         writer.run(["postsuper", "-r", "-"], stdin="\n".join(ids).encode())
 
 
-def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool) -> None:
-    """Put every file back; ``removed``: packages that this transaction brought are gone again."""
+def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool, closed: bool) -> None:
+    """Put every file back; ``removed``: packages that this transaction brought are gone again.
+
+    ``closed``: a Postfix stays that others need. It does not run, takes no mail that nobody
+    would send, and an update of its package finds a main.cf, or it would listen everywhere.
+    """
     first: Optional[HostError] = None
     for entry in reversed(checkpoint.files):
         # What a package put there that is gone again was not there before.
@@ -255,6 +263,9 @@ def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool) -> 
             _restore(writer, checkpoint, {**entry, "before": None} if gone else entry)
         except HostError as error:
             first = first or error
+    if closed:
+        file = skeleton()
+        writer.write(file.path, file.data + CLOSED, file.mode, file.uid, file.gid)
     if first is not None:
         raise first
 
@@ -285,35 +296,55 @@ def _remove_packages(
     checkpoint: Checkpoint,
     brought: list[str],
     say: Callable[[str], None],
-) -> None:
-    """Stop what they run, put back what they replaced, remove them and what they leave behind."""
+    former: str,
+) -> dict[str, str]:
+    """Stop what they run, put back what they replaced, remove them and what they leave behind.
+
+    Of an apply whose ``former`` state was done, mail that comes until the last moment is let
+    leave. Why some packages stay, by name: of one that failed just now, nobody uses any.
+    """
     lost, before = checkpoint.packages_lost or [], checkpoint.packages_before
     if "postfix" in brought and facts.postfix is not None:
-        close_sendmail(writer)
-        service.act(writer, facts, "stop")
-        count = _waiting(writer, facts)
-        if count:
-            # It came between the first look and now: forward, not back.
-            open_sendmail(writer)
-            service.act(writer, facts, "start")
-            raise _queue_not_empty(count)
-        service.retire(writer, facts)
+        if former == "done":
+            leaving.stop_empty(writer, facts, say)
+        else:
+            _stop_empty_at_once(writer, facts)
     if facts.distro is None or not (brought or lost or checkpoint.packages_replaced):
-        return
+        return {}
     if lost:
         say(f"bringing {', '.join(lost)} back")
         neighbour.set_aside(writer, checkpoint)
     if lost or checkpoint.packages_replaced:
         packages.bring_back(writer, facts.distro, lost, before, brought, say)
         end_postdrops(writer)
-    if brought:
-        say(f"removing {', '.join(brought)}")
-        packages.uninstall(writer, facts.distro, brought, say)
+    kept: dict[str, str] = {}
+    if former in ("done", "undoing"):
+        kept = keepers.staying(writer, facts.distro, brought, checkpoint.packages_along)
+    going = [name for name in brought if name not in kept]
+    if going:
+        say(f"removing {', '.join(going)}")
+        packages.uninstall(writer, facts.distro, going, say, checkpoint.packages_configured)
         service.forget_failures(writer, facts)
     packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
-    for path in facts.distro.leftovers:
-        if path in checkpoint.leftovers_before:
-            continue
+    if "postfix" not in kept:
+        _remove_leftovers(writer, set(facts.distro.leftovers) - set(checkpoint.leftovers_before))
+    return kept
+
+
+def _stop_empty_at_once(writer: Writer, facts: Facts) -> None:
+    close_sendmail(writer)
+    service.act(writer, facts, "stop")
+    count = leaving.count_waiting(writer, facts)
+    if count:
+        # It came between the first look and now: forward, not back.
+        open_sendmail(writer)
+        service.act(writer, facts, "start")
+        raise leaving.refuse_waiting(count)
+    service.retire(writer, facts)
+
+
+def _remove_leftovers(writer: Writer, paths: set[str]) -> None:
+    for path in sorted(paths):
         state = writer.state(path, content=False)
         if state is not None and state.kind == "directory":
             writer.rmtree(path)
@@ -346,6 +377,8 @@ def _brought(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> list[str]:
 def _is_ours(state: FileState | None, entry: dict[str, Any]) -> bool:
     """Whether a path is as the transaction left it, or as it was before."""
     before = entry["before"]
+    if entry.get("packaged"):
+        return True  # a package's file took the place of somebody's: neither is an edit
     if state is None:
         return entry["after"] is None or before is None
     if state.kind == "link":

@@ -60,8 +60,9 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
     """
     pending = next((c for c in Store(writer).load() if c.handed_over and c.state != "done"), None)
     situation = look(writer, given, flags, relay=relay)
+    adopted: tuple[str, ...] = ()
     if situation.steps and pending is None:
-        refuse_takeover(writer, situation, adopt=adopt)
+        adopted = refuse_takeover(writer, situation, adopt=adopt)
         refuse_busy_port(writer, situation)
     try:
         trouble = _ask_next_hop(writer, situation)
@@ -79,7 +80,8 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
     with _or_back(writer, checkpoint, say):
         transaction = Transaction.begin(writer, situation.facts, checkpoint, _paths(situation), say)
         keep_passwords(writer, checkpoint, situation.passwords)
-        return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
+        report = _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
+    return replace(report, notes=(*report.notes, *adopted))
 
 
 def go_on(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Optional
 
 from sysmail.commands.policy_source import Given
-from sysmail.commands.refusals import refuse_takeover
+from sysmail.commands.refusals import refuse_busy_port, refuse_takeover
 from sysmail.commands.situation import look
 from sysmail.describe import describe
 from sysmail.host.port import Reader
@@ -25,8 +25,10 @@ def run(
 ) -> Report:
     """Exit code 0 when there is nothing to do, 2 when there are changes."""
     situation = look(reader, given, flags, relay=relay)
+    adopted: tuple[str, ...] = ()
     if situation.steps:
-        refuse_takeover(reader, situation, adopt=adopt)
+        adopted = refuse_takeover(reader, situation, adopt=adopt)
+        refuse_busy_port(reader, situation)
     steps = tuple(describe(step) for step in situation.steps)
     return Report(
         command="plan",
@@ -34,5 +36,5 @@ def run(
         exit_code=2 if steps else 0,
         route=situation.decision.summary(),
         steps=steps,
-        notes=(f"policy: {situation.source}",),
+        notes=(f"policy: {situation.source}", *adopted),
     )

@@ -22,9 +22,8 @@ def port_owner(reader: Reader, facts: Facts, port: int = 25) -> Optional[tuple[s
     for unit in facts.msmtpd.values():
         mine |= reader.socket_inodes(unit.pid) if unit.pid else set()
     for listener in facts.listeners_on(port):
-        goes = takeover.listens(facts) and takeover.is_loopback(listener)
-        if listener.inode not in mine and not goes:
-            owner = reader.socket_owner(listener.inode) or "another program"
+        if listener.inode not in mine and not takeover.goes(facts, listener):
+            owner = listener.owner or reader.socket_owner(listener.inode) or "another program"
             return owner, listener.address
     return None
 

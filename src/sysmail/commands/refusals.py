@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sysmail import queue, takeover
 from sysmail.commands.probe import port_owner
 from sysmail.commands.situation import Situation
 from sysmail.errors import RefusedError
+from sysmail.facts import Facts
+from sysmail.facts.collect import collect_forwards
 from sysmail.host.port import Reader
 from sysmail.neighbours import neighbour_of
 
 __all__ = ["refuse_busy_port", "refuse_takeover"]
 
 
-def refuse_takeover(reader: Reader, situation: Situation, *, adopt: bool) -> None:
+def refuse_takeover(reader: Reader, situation: Situation, *, adopt: bool) -> tuple[str, ...]:
     """RefusedError when the host is somebody's mail server, or mail waits in a neighbour's queue.
 
-    Promise 8, and mail that another program accepted is never thrown away.
+    Promise 8, and mail that another program accepted is never thrown away. Otherwise what
+    is adopted, a sentence each, for the report.
     """
     facts = situation.facts
+    adopted: tuple[str, ...] = ()
     if situation.in_force is None:
-        _refuse_servers(situation, adopt=adopt)
+        adopted = _refuse_servers(reader, situation, adopt=adopt)
     for package, count in facts.neighbour_mail.items():
         if count and package in situation.desired.replaced:
             noun = "message waits" if count == 1 else "messages wait"
@@ -42,25 +48,48 @@ def refuse_takeover(reader: Reader, situation: Situation, *, adopt: bool) -> Non
                 "`postqueue -f` sends what can be sent, `postqueue -p` shows what stays, and "
                 "`postsuper -d ID` removes a message; then run sysmail again",
             )
+    return adopted
 
 
-def _refuse_servers(situation: Situation, *, adopt: bool) -> None:
+def _refuse_servers(reader: Reader, situation: Situation, *, adopt: bool) -> tuple[str, ...]:
     facts = situation.facts
     others = [name for name in takeover.other_mtas(facts) if not neighbour_of(name).replaceable]
     if others:
         raise RefusedError(
             "other-mta",
-            f"another mail program is installed: {', '.join(others)}; sysmail does not know how "
-            "to replace it without losing what waits in its queue",
+            f"another mail program is installed: {', '.join(others)}; sysmail does not "
+            "know how to replace it without losing what waits in its queue, also with --adopt",
             f"look at its queue, then remove {others[0]} yourself and run sysmail again",
         )
-    found = takeover.findings(facts, ports=situation.desired.port == 25)
+    ports = situation.desired.port == 25
+    if ports:
+        facts = replace(facts, forwards=collect_forwards(reader))
+    found = takeover.findings(facts, ports=ports)
     if found and not adopt:
         raise RefusedError(
             "mail-server",
             "this host is a mail server already: " + "; ".join(found),
-            "leave it as it is, or give --adopt to replace it (everything is kept for rollback)",
+            _remedy(facts, ports=ports),
         )
+    return (*(f"adopted: {clause}" for clause in found), *([KEPT] if found else []))
+
+
+KEPT = (
+    "what is replaced is kept in the checkpoint: `sysmail rollback` or `remove` brings it back; "
+    "mailboxes and other programs' ports are left as they are"
+)
+
+
+def _remedy(facts: Facts, *, ports: bool) -> str:
+    """What --adopt can do here, and what it cannot."""
+    stay = takeover.staying(facts) if ports else ()
+    if not stay:
+        return "leave it as it is, or give --adopt to replace it (everything is kept for rollback)"
+    owner = stay[0].owner or "that program"
+    return (
+        f"leave it as it is: --adopt does not help, since {owner} stays on port 25. Where it is "
+        "Mailu, name it under [mailu] in the policy; else stop it first"
+    )
 
 
 def refuse_busy_port(reader: Reader, situation: Situation) -> None:

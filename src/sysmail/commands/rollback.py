@@ -1,46 +1,91 @@
-"""``sysmail rollback`` and ``sysmail remove``: back to a checkpoint, or to before the first."""
+"""``sysmail rollback`` and ``sysmail remove``: back to a checkpoint, or to before the first.
+
+Where Postfix goes, or what sysmail found comes back, the queue leaves first. Where it
+cannot, the command refuses and says what waits; nothing was changed then.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Callable
+from datetime import datetime, timezone
+from typing import Callable, Optional
 
 from sysmail import signals
-from sysmail.apply import Checkpoint, Store, check_undo, is_pending, undo
+from sysmail.apply import (
+    Checkpoint,
+    Store,
+    check_edits,
+    is_pending,
+    leaving,
+    removes_postfix,
+    undo,
+)
 from sysmail.errors import RefusedError
 from sysmail.facts import collect
-from sysmail.host.port import Writer
-from sysmail.report import Report, StepResult
+from sysmail.host.port import Reader, Writer
+from sysmail.report import Report, RouteSummary, StepResult
 
 __all__ = ["foresee", "remove", "rollback"]
 
+Say = Callable[[str], None]
 
-def rollback(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report:
+
+def rollback(writer: Writer, say: Say, *, force: bool) -> Report:
     """Undo the last apply. The lock must be held."""
     checkpoints = _checkpoints(writer)
     last = checkpoints[-1]
-    check_undo(writer, [last], force=force)
+    check_edits(writer, [last], force=force)
+    _let_leave(writer, [last], say, first=len(checkpoints) == 1, force=force)
     signals.hold()
-    undo(writer, last, say, force=force)
-    return _report("rollback", "rolled-back", [last])
+    kept = undo(writer, last, say, force=force)
+    return _report(writer, "rollback", "rolled-back", [last], kept)
 
 
-def remove(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report:
+def remove(writer: Writer, say: Say, *, force: bool) -> Report:
     """Undo every apply, the last one first: the host as sysmail found it."""
     checkpoints = _checkpoints(writer)
-    check_undo(writer, checkpoints, force=force)
+    check_edits(writer, checkpoints, force=force)
+    _let_leave(writer, checkpoints, say, first=True, force=force)
     signals.hold()
+    kept: list[str] = []
     for checkpoint in reversed(checkpoints):
         # Checked above, all at once: an edit that an apply had kept comes back on the way.
-        undo(writer, checkpoint, say, force=True)
-    return _report("remove", "removed", checkpoints[::-1])
+        kept += undo(writer, checkpoint, say, force=True)
+    return _report(writer, "remove", "removed", checkpoints[::-1], kept)
 
 
 def foresee(writer: Writer) -> Report:
-    """What ``remove`` would undo. RefusedError where it would refuse."""
+    """What ``remove`` would undo. RefusedError where it would refuse, as far as that is known."""
     checkpoints = _checkpoints(writer)
-    check_undo(writer, checkpoints, force=False)
-    return replace(_report("remove", "changes", checkpoints[::-1]), exit_code=2, changed=False)
+    check_edits(writer, checkpoints, force=False)
+    facts = collect(writer)
+    goes = removes_postfix(writer, checkpoints, facts)
+    waiting: list[object] = []
+    if facts.postfix is not None:
+        waiting += leaving.refuse_stuck(writer, facts, _since(checkpoints, goes=goes), goes=goes)
+    kept = [f"{len(waiting)} messages in the queue would leave first"] if waiting else []
+    report = _report(writer, "remove", "changes", checkpoints[::-1], kept)
+    return replace(report, exit_code=2, changed=False, route=None)
+
+
+def _let_leave(
+    writer: Writer, undone: list[Checkpoint], say: Say, *, first: bool, force: bool
+) -> None:
+    """The queue leaves where Postfix goes with it, or where its owner's configuration returns.
+
+    The latter would send what the relay accepted another way, or nowhere: ``force`` says
+    that this is what is wanted.
+    """
+    facts = collect(writer)
+    goes = removes_postfix(writer, undone, facts)
+    if facts.postfix is None or not (goes or (first and not force)):
+        return
+    leaving.let_leave(writer, facts, _since(undone, goes=goes), say, goes=goes)
+
+
+def _since(undone: list[Checkpoint], *, goes: bool) -> float:
+    """From when on mail is sysmail's: what an owner's Postfix had before stays with it."""
+    return 0.0 if goes else min(checkpoint.time for checkpoint in undone)
 
 
 def _checkpoints(writer: Writer) -> list[Checkpoint]:
@@ -69,9 +114,34 @@ def _require_packages(writer: Writer, pending: Checkpoint) -> None:
         )
 
 
-def _report(command: str, outcome: str, undone: list[Checkpoint]) -> Report:
+def _report(
+    reader: Reader, command: str, outcome: str, undone: list[Checkpoint], kept: list[str]
+) -> Report:
     steps = [
         StepResult(f"checkpoint {c.number}", f"undo {c.kind} {c.number}: {len(c.files)} files")
         for c in undone
     ]
-    return Report(command=command, outcome=outcome, exit_code=0, changed=True, steps=tuple(steps))
+    now = Store(reader).in_force()
+    return Report(
+        command=command,
+        outcome=outcome,
+        exit_code=0,
+        changed=True,
+        route=_route(now),
+        steps=tuple(steps),
+        notes=(*kept, _in_force(now)),
+    )
+
+
+def _route(now: Optional[Checkpoint]) -> Optional[RouteSummary]:
+    if now is None:
+        return None
+    said = now.route
+    return RouteSummary(said.get("name", ""), said.get("next_hop", ""), said.get("reason", ""))
+
+
+def _in_force(now: Optional[Checkpoint]) -> str:
+    if now is None:
+        return "nothing of sysmail is in force: the host is as it was found"
+    when = datetime.fromtimestamp(now.time, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return f"in force now: the policy of apply {now.number}, of {when}"

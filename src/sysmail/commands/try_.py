@@ -22,6 +22,7 @@ from sysmail.desired import Desired
 from sysmail.entrances import Entrance, entrances, message_id
 from sysmail.errors import RefusedError, StepError, SysmailError
 from sysmail.facts import Facts, collect
+from sysmail.facts.collect import collect_forwards
 from sysmail.host.port import Catcher, Caught, Writer
 from sysmail.plan import InstallPackages, Service, plan
 from sysmail.policy import parse
@@ -94,7 +95,7 @@ def _refuse(writer: Writer, facts: Facts) -> None:
             f"a try would have to replace {', '.join(others)}, the mail program of this host",
             "try it on another host or in a container",
         )
-    found = takeover.findings(facts)
+    found = takeover.findings(replace(facts, forwards=collect_forwards(writer)))
     if found:
         raise RefusedError(
             "mail-server",

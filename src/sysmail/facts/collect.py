@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Optional
 
 from sysmail.distro import Distro, choose
@@ -15,6 +16,7 @@ from sysmail.neighbours import neighbour_of
 
 __all__ = [
     "collect",
+    "collect_forwards",
     "collect_listeners",
     "collect_neighbour_mail",
     "collect_postfix",
@@ -47,6 +49,9 @@ def collect(reader: Reader) -> Facts:
     packages = _packages(reader, distro)
     postfix = collect_postfix(reader)
     service, msmtpd = _units(reader, distro, postfix) if systemd else (ServiceFacts(), {})
+    running = postfix is not None and master_running(reader, postfix)
+    listeners = collect_listeners(reader)
+    exim = _text(reader, "/etc/exim4/update-exim4.conf.conf")
     return Facts(
         os_name=release.get("PRETTY_NAME") or release.get("ID", "an unknown Linux"),
         distro=distro,
@@ -55,13 +60,13 @@ def collect(reader: Reader) -> Facts:
         fqdn=_fqdn(reader, nodename),
         ipv6_loopback="::1" in ipv6,
         addresses=tuple(parse.local_ipv4(_text(reader, "/proc/net/fib_trie"))) + tuple(ipv6),
-        listeners=collect_listeners(reader),
+        listeners=listeners if running else _with_owners(reader, listeners),
         packages=packages,
         candidates=_candidates(reader, distro) if postfix is None else {},
         sendmail=reader.link(reader.which("sendmail") or "") or "",
         postfix=postfix,
         service=service,
-        master_running=postfix is not None and master_running(reader, postfix),
+        master_running=running,
         sasl_plain=_sasl_plain(reader),
         log_socket=reader.link("/dev/log") is not None,
         mailboxes=_mailboxes(reader),
@@ -69,17 +74,61 @@ def collect(reader: Reader) -> Facts:
         neighbour_mail=collect_neighbour_mail(
             reader, [name for name in (distro.other_mtas if distro else ()) if name in packages]
         ),
-        exim_role=parse.exim_role(_text(reader, "/etc/exim4/update-exim4.conf.conf")),
+        exim_role=parse.exim_role(exim),
+        exim_settings=parse.exim_settings(exim),
+        exim_by_hand=reader.state("/etc/exim4/exim4.conf", content=False) is not None,
         old_main_cf=postfix is None and reader.state("/etc/postfix/main.cf") is not None,
     )
 
 
 def collect_listeners(reader: Reader) -> tuple[Listener, ...]:
-    """Every listening TCP socket; those on port 25 with their owners where they can be seen."""
+    """Every listening TCP socket."""
     found: list[Listener] = []
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         found += parse.sockets(_text(reader, path))
     return tuple(found)
+
+
+def _with_owners(reader: Reader, listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:
+    """Those on port 25 with the programs that hold them: to find one takes a look at all."""
+    return tuple(_with_owner(reader, each) if each.port == 25 else each for each in listeners)
+
+
+def _with_owner(reader: Reader, listener: Listener) -> Listener:
+    owner = reader.socket_owner(listener.inode)
+    pid = re.search(r"\(pid (\d+)\)$", owner)
+    theirs = _pid_namespace(reader, pid.group(1)) if pid else ""
+    contained = theirs not in ("", _pid_namespace(reader, "self"))
+    return replace(listener, owner=owner, contained=contained)
+
+
+def _pid_namespace(reader: Reader, pid: str) -> str:
+    """namespaces(7): the number of a process's PID namespace, which every container has its own of.
+
+    A service of systemd has none of its own, other than of mounts. Empty where it is not seen.
+    """
+    return (reader.link(f"/proc/{pid}/ns/pid") or "").rpartition(":")[2]
+
+
+def collect_forwards(reader: Reader) -> tuple[str, ...]:
+    """Where the packet filter passes port 25 on to, as it does for a container's published port.
+
+    iptables-save(8) would load the kernel's NAT where it is not in use: it is asked only where
+    it is, or where it is a part of nftables.
+    """
+    said = ""
+    if reader.which("nft"):
+        said += reader.ask(["nft", "list", "ruleset"], timeout=10).out + "\n"
+    tool = reader.which("iptables-save")
+    if tool and (
+        "nat" in _text(reader, "/proc/net/ip_tables_names").split() or _is_nft(reader, tool)
+    ):
+        said += reader.ask(["iptables-save", "-t", "nat"], timeout=10).out
+    return parse.port_forwards(said)
+
+
+def _is_nft(reader: Reader, tool: str) -> bool:
+    return "nft" in (reader.link(tool) or "").rpartition("/")[2]
 
 
 def collect_postfix(reader: Reader) -> Optional[PostfixFacts]:
@@ -91,13 +140,14 @@ def collect_postfix(reader: Reader) -> Optional[PostfixFacts]:
     if "mail_version" not in parameters:
         # No usable main.cf: the defaults that are built in still tell the version.
         parameters = parse.parameters(reader.ask(["postconf", "-d"]).out)
-    main_cf = parameters.get("config_directory", "/etc/postfix") + "/main.cf"
+    folder = parameters.get("config_directory", "/etc/postfix")
     return PostfixFacts(
         version=parameters.get("mail_version", ""),
         parameters=parameters,
         complaint=said.err.strip(),
-        own=frozenset(parse.parameters(_text(reader, main_cf))),
+        own=frozenset(parse.parameters(_text(reader, folder + "/main.cf"))),
         map_types=parse.map_types(reader.ask(["postconf", "-m"]).out),
+        services=parse.inet_services(_text(reader, folder + "/master.cf")),
     )
 
 

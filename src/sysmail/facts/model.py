@@ -13,11 +13,17 @@ __all__ = ["Facts", "Listener", "PostfixFacts", "ServiceFacts", "UnitFacts"]
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening TCP socket; ``inode`` tells whose it is (proc_pid_fd(5))."""
+    """A listening TCP socket; ``inode`` tells whose it is (proc_pid_fd(5)).
+
+    ``owner`` is that program, where it was asked for and can be seen; ``contained``:
+    it runs in a container that has this host's network.
+    """
 
     address: str
     port: int
     inode: int
+    owner: str = ""
+    contained: bool = False
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class PostfixFacts:
 
     ``parameters`` are the effective ones, defaults included; ``own`` names
     those that main.cf sets; ``complaint`` is what postconf(1) printed on
-    standard error; ``map_types`` from ``postconf -m``.
+    standard error; ``map_types`` from ``postconf -m``; ``services`` are those of
+    master.cf that listen, such as ``smtp smtpd``.
     """
 
     version: str
@@ -34,6 +41,7 @@ class PostfixFacts:
     complaint: str = ""
     own: frozenset[str] = frozenset()
     map_types: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> str:
         return self.parameters.get(name, "")
@@ -71,6 +79,9 @@ class Facts:
     ``msmtpd``: by loopback address, the units that sysmail has for the route
     mailu. ``neighbour_mail``: how many messages wait, by package of another
     mail program that is installed. ``old_main_cf``: there is a main.cf, and no Postfix.
+    ``exim_settings`` are the answers in Debian's update-exim4.conf.conf; ``exim_by_hand``: there is
+    a configuration that takes their place. ``forwards`` is where the packet filter passes
+    port 25 on to, where that was asked for.
     """
 
     os_name: str
@@ -94,6 +105,9 @@ class Facts:
     neighbour_mail: Mapping[str, int] = field(default_factory=dict)
     exim_role: str = ""
     old_main_cf: bool = False
+    exim_settings: Mapping[str, str] = field(default_factory=dict)
+    exim_by_hand: bool = False
+    forwards: tuple[str, ...] = ()
 
     def listeners_on(self, port: int) -> tuple[Listener, ...]:
         """What listens on a port."""

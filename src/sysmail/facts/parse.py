@@ -14,14 +14,17 @@ from sysmail.facts.model import Listener, ServiceFacts, UnitFacts
 __all__ = [
     "candidate_versions",
     "exim_role",
+    "exim_settings",
     "fqdn_from_getent",
     "fqdn_from_hosts",
+    "inet_services",
     "local_ipv4",
     "local_ipv6",
     "map_types",
     "os_release",
     "packages",
     "parameters",
+    "port_forwards",
     "services",
     "sockets",
     "unit",
@@ -189,6 +192,42 @@ def exim_role(text: str) -> str:
     """update-exim4.conf(8): what Debian's exim4 is set up as, such as local or internet."""
     match = re.search(r"^dc_eximconfig_configtype='?(\w+)'?", text, re.MULTILINE)
     return match.group(1) if match else ""
+
+
+def exim_settings(text: str) -> dict[str, str]:
+    """update-exim4.conf.conf: assignments of the shell, quotes removed."""
+    return dict(re.findall(r"^(dc_\w+)=['\"]?(.*?)['\"]?\s*$", text, re.MULTILINE))
+
+
+def inet_services(text: str) -> tuple[str, ...]:
+    """master(5): the services that listen on the network, each with its program."""
+    found: list[str] = []
+    for line in text.splitlines():
+        words = line.split()
+        # Blank lines, comments and the options of a service begin with something else.
+        if len(words) >= 8 and line[:1] not in ("#", " ", "\t") and words[1] == "inet":
+            found.append(f"{words[0]} {words[7]}")
+    return tuple(found)
+
+
+_TO = re.compile(
+    r"(?:--to-destination |\bdnat (?:ip6? )?to |--to-ports |\bredirect to )(\S+)"
+    r'|xt target "(DNAT)"'
+)
+
+
+def port_forwards(text: str, port: int = 25, name: str = "smtp") -> tuple[str, ...]:
+    """iptables-save(8) or ``nft list ruleset``: where rules pass a port of TCP on to."""
+    found: list[str] = []
+    for line in text.splitlines():
+        ports = re.search(r"--dports? (\S+)|\btcp dport (\{[^}]*\}|\S+)", line)
+        target = _TO.search(line)
+        if ports is None or target is None or line.lstrip().startswith("#"):
+            continue
+        if {str(port), name} & set(re.findall(r"[\w-]+", ports.group(1) or ports.group(2))):
+            where = target.group(1) or "another address"
+            found += [where] if where not in found else []
+    return tuple(found)
 
 
 def services(blocks: Sequence[Mapping[str, str]]) -> ServiceFacts:

@@ -1,0 +1,130 @@
+"""What a mail server is, and what a distribution's untouched default is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import pytest
+
+from sysmail.commands import apply, plan
+from sysmail.errors import RefusedError
+from sysmail.facts import collect
+from sysmail.facts.collect import collect_forwards
+from sysmail.facts.model import Facts, Listener, PostfixFacts
+from sysmail.host.port import Completed
+from sysmail.takeover import findings, staying
+from unit.cases import cases
+from unit.fake_debian import FakeDebian
+from unit.make import ROWS, facts
+from unit.test_apply import ADMIN, bare, silent, untouched_postfix
+
+SAVED = "-A DOCKER -p tcp -m tcp --dport 25 -j DNAT --to-destination 172.18.0.2:25\n"
+
+
+def _facts(case: Mapping[str, Any]) -> Facts:
+    main_cf = case.get("main_cf")
+    exim = case.get("exim", {})
+    changes: dict[str, Any] = {
+        name: case[name] for name in ("nodename", "fqdn", "sendmail") if name in case
+    }
+    return facts(
+        distro=ROWS[case.get("distro", "apt")],
+        packages=dict.fromkeys(case.get("packages", []), "1"),
+        postfix=None
+        if main_cf is None
+        else PostfixFacts(
+            "3.7.11", main_cf, own=frozenset(main_cf), services=tuple(case.get("services", []))
+        ),
+        master_running=case.get("running", False),
+        listeners=tuple(
+            Listener(each["address"], 25, 1, each["owner"], each.get("contained", False))
+            for each in case.get("listen", [])
+        ),
+        exim_role=exim.get("dc_eximconfig_configtype", ""),
+        exim_settings=exim,
+        exim_by_hand=case.get("by_hand", False),
+        mailboxes=tuple(case.get("mailboxes", [])),
+        forwards=tuple(case.get("forwards", [])),
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(("_folder", "case"), cases("takeover"))
+def test_findings_cases(_folder: str, case: dict[str, Any]) -> None:
+    """What was found is what a person finds; of an untouched default it is nothing."""
+    about = _facts(case)
+    assert findings(about, allowed=case.get("allowed", ())) == case["expected"]
+    if "staying" in case:
+        assert [listener.address for listener in staying(about)] == case["staying"]
+
+
+def _listening(host: FakeDebian, owner: str) -> None:
+    host.dynamic["/proc/net/tcp"] = lambda: (
+        b"x\n 0: 00000000:0019 00000000:0000 0A 0:0 0:0 0 0 0 4711 1 0\n"
+    )
+    host.owners[4711] = owner
+
+
+def test_a_port_that_stays_is_refused_with_adopt_too() -> None:
+    """A container's port is named; the remedy does not promise that --adopt would help."""
+    host = bare()
+    _listening(host, "docker-proxy (pid 812)")
+    runs: list[Callable[[], object]] = [
+        lambda: plan.run(host, "", ADMIN),
+        lambda: apply.run(host, "", ADMIN, silent),
+    ]
+    for run in runs:
+        with pytest.raises(RefusedError, match="container's published port") as caught:
+            run()
+        assert caught.value.code == "mail-server"
+        assert "docker-proxy (pid 812) stays" in caught.value.remedy
+    with pytest.raises(RefusedError, match=r"docker-proxy \(pid 812\) listens") as caught:
+        apply.run(host, "", ADMIN, silent, adopt=True)
+    assert (caught.value.code, host.changes) == ("port-25-taken", [])
+
+
+def test_whose_pid_namespace_is_another_is_in_a_container() -> None:
+    """A program with a PID namespace of its own runs in a container; one with ours does not."""
+    for theirs, contained in (("4026531836", False), ("4026539999", True)):
+        host = bare()
+        _listening(host, "master (pid 812)")
+        host.put("/proc/self/ns/pid:[4026531836]", "")
+        host.put_link("/proc/self/ns/pid", "/proc/self/ns/pid:[4026531836]")
+        host.put(f"/proc/812/ns/pid:[{theirs}]", "")
+        host.put_link("/proc/812/ns/pid", f"/proc/812/ns/pid:[{theirs}]")
+        found = collect(host).listeners_on(25)
+        assert [(each.owner, each.contained) for each in found] == [("master (pid 812)", contained)]
+
+
+def _answers(said: str) -> Any:
+    return lambda argv, _stdin: Completed(tuple(argv), 0, said, "")
+
+
+def test_packet_filter_is_only_asked_where_that_changes_nothing() -> None:
+    """iptables-save loads NAT into a kernel that has none: it is asked where NAT is in use."""
+    host = bare()
+    host.programs["iptables-save"] = _answers(SAVED)
+    assert collect_forwards(host) == ()
+    host.put("/proc/net/ip_tables_names", "filter\nnat\n")
+    assert collect_forwards(host) == ("172.18.0.2:25",)
+    host = bare()
+    host.programs["iptables-save"] = _answers(SAVED)
+    host.put("/usr/sbin/xtables-nft-multi", "")
+    host.put_link("/usr/sbin/iptables-save", "/usr/sbin/xtables-nft-multi")
+    assert collect_forwards(host) == ("172.18.0.2:25",)
+
+
+def test_adopt_says_what_it_adopts() -> None:
+    """plan and apply with --adopt name what was found, and that it is kept."""
+    host = untouched_postfix()
+    host.put("/etc/postfix/main.cf", "home_mailbox = Maildir/\ninet_interfaces = all\n")
+    host._start()
+    reports = [
+        plan.run(host, "", ADMIN, adopt=True),
+        apply.run(host, "", ADMIN, silent, adopt=True),
+    ]
+    for report in reports:
+        assert "adopted: Postfix has home_mailbox = Maildir/" in report.notes
+        assert "rollback" in report.notes[-1]
+        assert report.errors == ()
