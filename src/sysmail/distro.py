@@ -32,7 +32,8 @@ class Distro:
     ``automatic`` prints the packages that only came with others, a name a line, and
     ``mark_automatic`` says so of packages.
     ``would_remove`` prints what would go with packages, those that came for their sake alone
-    included; ``locks`` are files that the package manager has locked while it is at work.
+    included; ``locks`` are files that the package manager has locked while it is at work,
+    ``lock_files`` those that are there only then.
     ``repair`` finishes what a cut-off installation left half done, before
     anything else is possible. ``leftovers`` are files that the packages create
     outside of the package manager's books and do not take away again.
@@ -55,6 +56,7 @@ class Distro:
     mark_automatic: tuple[str, ...]
     would_remove: tuple[str, ...]
     locks: tuple[str, ...]
+    lock_files: tuple[str, ...]
     postfix: tuple[str, ...]
     sasl: tuple[str, ...]
     msmtp: tuple[str, ...]
@@ -123,6 +125,7 @@ APT = Distro(
         "autoremove",
     ),
     locks=("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"),
+    lock_files=(),
     postfix=("postfix",),
     sasl=("libsasl2-modules",),
     msmtp=("msmtp",),
@@ -155,6 +158,7 @@ PACMAN = Distro(
     mark_automatic=("pacman", "-D", "--asdeps"),
     would_remove=("pacman", "-Rs", "--print", "--print-format", "Remv %n"),
     locks=(),
+    lock_files=("/var/lib/pacman/db.lck",),
     postfix=("postfix",),
     sasl=("cyrus-sasl",),
     msmtp=("msmtp",),
@@ -191,6 +195,7 @@ DNF = Distro(
     mark_automatic=(),
     would_remove=(),
     locks=(),
+    lock_files=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-plain",),
     msmtp=("msmtp",),
@@ -221,6 +226,7 @@ ZYPPER = Distro(
     mark_automatic=(),
     would_remove=(),
     locks=(),
+    lock_files=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-plain",),
     msmtp=("msmtp",),
@@ -251,6 +257,7 @@ APK = Distro(
     mark_automatic=(),
     would_remove=(),
     locks=(),
+    lock_files=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-login",),
     msmtp=("msmtp",),

@@ -7,13 +7,15 @@ from typing import Any, Callable, Optional
 
 from sysmail import queue
 from sysmail.apply import neighbour, packages, service, submission
-from sysmail.apply.checkpoint import HOME, WAITING, Checkpoint, Store, digest, save
+from sysmail.apply.checkpoint import FORGOTTEN, FORMER, HOME, WAITING, Checkpoint, Store, save
+from sysmail.apply.edits import changed_paths, is_former, keep_edits, refuse_edits
+from sysmail.apply.preflight import check_way_back, wait_for_packages
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.errors import HostError, RefusedError
 from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
-from sysmail.host.port import FileState, Writer
+from sysmail.host.port import Writer
 from sysmail.msmtpd import UNIT_FILE
 
 __all__ = ["check_undo", "is_pending", "recover", "revert", "undo"]
@@ -37,8 +39,9 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
         if checkpoint.state == "done" or is_pending(writer, checkpoint):
             continue
         say(f"undoing the {checkpoint.kind} that was cut off")
-        kept = revert(writer, checkpoint, say)
-        told.append(kept or f"a {checkpoint.kind} that was cut off has been undone")
+        notes: list[str] = []
+        kept = revert(writer, checkpoint, say, notes)
+        told += [kept or f"a {checkpoint.kind} that was cut off has been undone", *notes]
     return told
 
 
@@ -65,16 +68,24 @@ def _is_young(writer: Writer, checkpoint: Checkpoint, seconds: float) -> bool:
     return 0 <= writer.now() - checkpoint.time < seconds
 
 
-def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> str:
+def revert(
+    writer: Writer,
+    checkpoint: Checkpoint,
+    say: Callable[[str], None],
+    notes: Optional[list[str]] = None,
+) -> str:
     """Undo a transaction that failed or was cut off; empty, or why it had to stay.
 
-    It stays where undoing would remove Postfix with mail in its queue: mail
-    that was accepted is never thrown away, so the way is forward.
+    ``notes`` get what is worth telling besides. It stays where undoing would remove
+    Postfix with mail in its queue: mail that was accepted is never thrown away, so the
+    way is forward.
     """
     if checkpoint.kind == "try":
         _drop_messages_of_a_try(writer)
     try:
-        undo(writer, checkpoint, say, force=True)
+        told = undo(writer, checkpoint, say, force=True)
+        if notes is not None:
+            notes += told
     except RefusedError as error:
         if error.code != "queue-not-empty":
             raise
@@ -97,15 +108,9 @@ def _drop_messages_of_a_try(writer: Writer) -> None:
 
 def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) -> None:
     """RefusedError when undoing these would overwrite somebody's edit, or throw away mail."""
-    # A path that several wrote is as the newest left it.
-    newest = {entry["path"]: entry for c in checkpoints for entry in c.files}
-    for path, entry in newest.items():
-        if not force and not _is_ours(writer.state(path), entry):
-            raise RefusedError(
-                "edited-since",
-                f"{path} was changed by somebody after sysmail wrote it",
-                "see it with `sysmail plan`; --force puts the former file back all the same",
-            )
+    if all(checkpoint.state == "done" for checkpoint in checkpoints):
+        refuse_edits(writer, checkpoints, force=force)
+        check_way_back(writer, checkpoints)
     facts = collect(writer)
     if any("postfix" in _brought(writer, checkpoint, facts) for checkpoint in checkpoints):
         count = _waiting(writer, facts)
@@ -132,14 +137,51 @@ def _queue_not_empty(count: int) -> RefusedError:
 
 def undo(
     writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], *, force: bool
-) -> None:
+) -> list[str]:
     """Undo a checkpoint; can be cut off and called again at any moment.
+
+    Returns sentences that a person should see: where an edited version is kept, for one.
 
     What cannot be put back does not keep the rest from being put back; it is
     told at the end, and the checkpoint stays.
     """
     check_undo(writer, [checkpoint], force=force)
     facts = collect(writer)
+    notes, former = _start_way_back(writer, checkpoint, facts, say)
+    brought = checkpoint.packages_removing or []
+    running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
+    if running and _changed(checkpoint, _SUBMISSION):
+        submission.stop(writer, running)  # Postfix, which may come back, needs its port
+    _undo_packages(writer, facts, checkpoint, former, say)
+    if facts.postfix is not None and "postfix" not in brought and _changed(checkpoint, _POSTFIX):
+        # Stopped while its tables change back, so that no message is mapped half and half.
+        service.act(writer, facts, "stop")
+        # A clock that was set back says nothing of what came since.
+        _requeue(writer, checkpoint.time if checkpoint.time <= writer.now() else 0.0)
+    swapped = bool(checkpoint.packages_lost or checkpoint.packages_replaced)
+    swapped |= "postfix" in {*brought, *checkpoint.packages_asked}
+    _restore_files(writer, checkpoint, removed=bool(brought), swapped=swapped)
+    for path in reversed(checkpoint.directories):
+        writer.rmdir(path)
+    if facts.systemd and _changed(checkpoint, ("/etc/systemd/",)):
+        writer.run(["systemctl", "daemon-reload"])
+    facts = collect(writer)
+    if facts.postfix is not None:
+        notes += _restore_service(writer, facts, checkpoint)
+    _restore_submission(writer, facts, checkpoint)
+    if checkpoint.packages_replaced:
+        neighbour.put_back(writer, checkpoint)
+    _forget(writer, checkpoint)
+    return notes
+
+
+def _start_way_back(
+    writer: Writer, checkpoint: Checkpoint, facts: Facts, say: Callable[[str], None]
+) -> tuple[list[str], str]:
+    """What can be refused or fail while nothing is changed; notes, and the former state."""
+    if checkpoint.state == "done" and facts.distro is not None:
+        wait_for_packages(writer, facts.distro)
+    notes = keep_edits(writer, checkpoint) if _are_edits_of_people(checkpoint) else []
     going_back = checkpoint.state == "done" and _lost(checkpoint, facts)
     if going_back and facts.distro is not None:
         # Before anything stops: without them there would be no mail program at all.
@@ -148,32 +190,21 @@ def undo(
         checkpoint.packages_lost = _lost(checkpoint, facts)
         checkpoint.packages_removing = _brought(writer, checkpoint, facts)
     former, checkpoint.state = checkpoint.state, "undoing"
-    save(writer, checkpoint)
-    brought = checkpoint.packages_removing
-    running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
-    if running and _changed(checkpoint, _SUBMISSION):
-        submission.stop(writer, running)  # Postfix, which may come back, needs its port
-    _undo_packages(writer, facts, checkpoint, former, say)
-    if facts.postfix is not None and "postfix" not in brought and _changed(checkpoint, _POSTFIX):
-        # Stopped while its tables change back, so that no message is mapped half and half.
-        service.act(writer, facts, "stop")
-        _requeue(writer, checkpoint.time)
-    _restore_files(writer, checkpoint, removed=bool(brought))
-    for path in reversed(checkpoint.directories):
-        writer.rmdir(path)
-    if facts.systemd and _changed(checkpoint, ("/etc/systemd/",)):
-        writer.run(["systemctl", "daemon-reload"])
-    facts = collect(writer)
-    if facts.postfix is not None:
-        _restore_service(writer, facts, checkpoint)
-    up = {a for a, unit in facts.msmtpd.items() if unit.active and unit.enabled}
-    if set(checkpoint.submission) - up or (
-        checkpoint.submission and _changed(checkpoint, _SUBMISSION)
-    ):
-        _restore_submission(writer, checkpoint)
-    if checkpoint.packages_replaced:
-        neighbour.put_back(writer, checkpoint)
-    _forget(writer, checkpoint)
+    try:
+        save(writer, checkpoint)
+    except HostError:
+        if former == "done":
+            raise  # nothing was changed yet
+        # No space: what is open is undone in any case, also from here on.
+    return notes, former
+
+
+def _are_edits_of_people(checkpoint: Checkpoint) -> bool:
+    """Whether nothing but a person can have changed files: no package manager was cut off."""
+    if checkpoint.state == "done":
+        return True
+    asked = bool(checkpoint.packages_asked)
+    return checkpoint.state == "open" and not (asked and checkpoint.packages_brought is None)
 
 
 def _undo_packages(
@@ -197,7 +228,11 @@ def _changed(checkpoint: Checkpoint, beginnings: tuple[str, ...]) -> bool:
     return any(entry["path"].startswith(beginnings) for entry in checkpoint.files)
 
 
-def _restore_submission(writer: Writer, checkpoint: Checkpoint) -> None:
+def _restore_submission(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
+    up = {a for a, unit in facts.msmtpd.items() if unit.active and unit.enabled}
+    changed = checkpoint.submission and _changed(checkpoint, _SUBMISSION)
+    if not changed and not set(checkpoint.submission) - up:
+        return
     unit = (writer.read(UNIT_FILE) or b"").decode("utf-8", "replace")
     port = re.search(r"--port=(\d+)", unit)
     submission.start(writer, checkpoint.submission, int(port.group(1)) if port else 25)
@@ -211,10 +246,17 @@ def _requeue(writer: Writer, since: float) -> None:
         writer.run(["postsuper", "-r", "-"], stdin="\n".join(ids).encode())
 
 
-def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool) -> None:
-    """Put every file back; ``removed``: packages that this transaction brought are gone again."""
+def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool, swapped: bool) -> None:
+    """Put every file back; ``removed``: packages that this transaction brought are gone again.
+
+    Where none of a mail program's was ``swapped``, what was only remembered was never
+    changed, and stays: it may be of a newer version of its package by now.
+    """
     first: Optional[HostError] = None
+    changed = changed_paths(checkpoint)
     for entry in reversed(checkpoint.files):
+        if not swapped and entry["path"] not in changed and writer.state(entry["path"]):
+            continue
         # What a package put there that is gone again was not there before.
         gone = removed and entry["path"] in checkpoint.absent_before
         try:
@@ -226,8 +268,8 @@ def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool) -> 
 
 
 def _forget(writer: Writer, checkpoint: Checkpoint) -> None:
-    """Remove a checkpoint: its journal first, so that a half-removed one is none."""
-    writer.remove(f"{checkpoint.directory}/journal.json")
+    """Remove a checkpoint: renamed first, so that a half-removed one is none."""
+    writer.rename(checkpoint.directory, checkpoint.directory + FORGOTTEN)
     _tidy(writer)
 
 
@@ -235,7 +277,10 @@ def _tidy(writer: Writer) -> None:
     """Remove what has no journal (begun or removed, and cut off), and empty directories."""
     parent = f"{HOME}/checkpoints"
     for name in writer.names(parent):
-        if writer.state(f"{parent}/{name}/journal.json", content=False) is None:
+        inner = writer.names(f"{parent}/{name}")
+        # Former contents without a journal are a damaged checkpoint, and not ours to throw away.
+        begun = "journal.json" in inner or any(each.isdigit() for each in inner)
+        if name.endswith(FORGOTTEN) or not begun:
             writer.rmtree(f"{parent}/{name}")
     for path in (parent, HOME):
         writer.rmdir(path)  # empty after the last one: nothing of sysmail is left
@@ -304,22 +349,18 @@ def _brought(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> list[str]:
     return sorted(set(facts.packages) - set(checkpoint.packages_before))
 
 
-def _is_ours(state: FileState | None, entry: dict[str, Any]) -> bool:
-    """Whether a path is as the transaction left it, or as it was before."""
-    before = entry["before"]
-    if state is None:
-        return entry["after"] is None or before is None
-    if state.kind == "link":
-        return before is not None and before.get("target") == state.target
-    known = {entry["after"], (before or {}).get("sha256")}
-    return digest(state.data) in known
-
-
 def _restore(writer: Writer, checkpoint: Checkpoint, entry: dict[str, Any]) -> None:
     path, before = entry["path"], entry["before"]
     writer.remove(path + _TEMPORARY)
+    former = writer.state(path + FORMER)
+    if before is not None and former is not None and is_former(former, before):
+        writer.rename(path + FORMER, path)  # takes no space
+    if former is not None:
+        writer.remove(path + FORMER)
     if before is None:
         writer.remove(path)
+        return
+    if is_former(writer.state(path), before):
         return
     parent = path.rpartition("/")[0]
     if writer.state(parent, content=False) is None:
@@ -331,18 +372,20 @@ def _restore(writer: Writer, checkpoint: Checkpoint, entry: dict[str, Any]) -> N
     writer.write(path, data, before["mode"], before["uid"], before["gid"])
 
 
-def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
+def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> list[str]:
     was = checkpoint.service
     if facts.systemd and facts.service.enabled != was.get("enabled", False):
         service.act(writer, facts, "enable" if was.get("enabled") else "disable")
     if was.get("running"):
         # Not reload: inet_interfaces may differ (docs/promises.md).
-        service.act(writer, facts, "restart")
+        odd = service.restart_anyhow(writer, facts)
         if not service.is_running(writer, facts):
             raise HostError(
                 "service-not-restored",
                 "Postfix did not start again with its former configuration",
                 "look at the log of Postfix; its files are as they were before",
             )
-    elif facts.master_running:
+        return [odd] if odd else []
+    if facts.master_running:
         service.act(writer, facts, "stop")
+    return []

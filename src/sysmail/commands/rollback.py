@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Callable
 
@@ -18,18 +19,20 @@ def rollback(writer: Writer, say: Callable[[str], None], *, force: bool) -> Repo
     """Undo the last apply. The lock must be held."""
     checkpoints = _checkpoints(writer)
     last = checkpoints[-1]
-    undo(writer, last, say, force=force)
-    return _report("rollback", "rolled-back", [last])
+    notes = undo(writer, last, say, force=force)
+    return _report("rollback", "rolled-back", [last], notes)
 
 
 def remove(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report:
     """Undo every apply, the last one first: the host as sysmail found it."""
     checkpoints = _checkpoints(writer)
     check_undo(writer, checkpoints, force=force)
+    notes: list[str] = []
     for checkpoint in reversed(checkpoints):
-        # Checked above, all at once: an edit that an apply had kept comes back on the way.
-        undo(writer, checkpoint, say, force=True)
-    return _report("remove", "removed", checkpoints[::-1])
+        # Checked above, all at once: an edit that an apply had kept comes back on the way, and is
+        # kept once more.
+        notes += undo(writer, checkpoint, say, force=True)
+    return _report("remove", "removed", checkpoints[::-1], notes)
 
 
 def foresee(writer: Writer) -> Report:
@@ -65,9 +68,18 @@ def _require_packages(writer: Writer, pending: Checkpoint) -> None:
         )
 
 
-def _report(command: str, outcome: str, undone: list[Checkpoint]) -> Report:
+def _report(
+    command: str, outcome: str, undone: list[Checkpoint], notes: Sequence[str] = ()
+) -> Report:
     steps = [
         StepResult(f"checkpoint {c.number}", f"undo {c.kind} {c.number}: {len(c.files)} files")
         for c in undone
     ]
-    return Report(command=command, outcome=outcome, exit_code=0, changed=True, steps=tuple(steps))
+    return Report(
+        command=command,
+        outcome=outcome,
+        exit_code=0,
+        changed=True,
+        steps=tuple(steps),
+        notes=tuple(notes),
+    )
