@@ -175,11 +175,19 @@ class Store:
             )
         return found
 
+    def require_whole(self, checkpoint: Checkpoint) -> int:
+        """How many former contents there are. HostError when one is damaged."""
+        kept = [e for e in checkpoint.files if e["before"] is not None and "backup" in e["before"]]
+        for entry in kept:
+            self.backup(checkpoint, entry)
+        return len(kept)
+
     def backup(self, checkpoint: Checkpoint, entry: dict[str, Any]) -> bytes:
         """The former content of a file, verified. HostError when it is damaged."""
         before = entry["before"]
         path = f"{checkpoint.directory}/{before['backup']}"
-        data = self._reader.read(path)
+        state = self._reader.state(path)
+        data = state.data if state is not None and state.kind == "file" else None
         if data is None or digest(data) != before["sha256"]:
             raise HostError(
                 "journal-damaged",

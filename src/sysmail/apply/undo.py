@@ -111,6 +111,8 @@ def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) ->
     if all(checkpoint.state == "done" for checkpoint in checkpoints):
         refuse_edits(writer, checkpoints, force=force)
         check_way_back(writer, checkpoints)
+        for checkpoint in checkpoints:
+            Store(writer).require_whole(checkpoint)
     facts = collect(writer)
     if any("postfix" in _brought(writer, checkpoint, facts) for checkpoint in checkpoints):
         count = _waiting(writer, facts)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Callable, Optional
 
-from sysmail.apply import Checkpoint, Store, Transaction, is_pending
+from sysmail.apply import Checkpoint, Store, Transaction, is_pending, recover
 from sysmail.apply.checkpoint import WAITING, keep_passwords, save
 from sysmail.apply.preflight import check_steps, wait_for_packages
 from sysmail.apply.scratch import try_candidate
@@ -80,7 +80,13 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
         with _or_back(writer, pending, say):
             transaction = _take_up(writer, situation, pending, say)
             return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
-    transaction = _begin(writer, situation, say, acknowledge=acknowledge)
+    try:
+        transaction = _begin(writer, situation, say, acknowledge=acknowledge)
+    except SysmailError as error:
+        error.message += "; nothing was changed"
+        with contextlib.suppress(SysmailError):  # else the next command does it
+            recover(writer, say)
+        raise
     with _or_back(writer, transaction.checkpoint, say):
         return _finish(transaction, writer, situation, trouble, say, hand_over=hand_over)
 

@@ -31,14 +31,14 @@ class Storage:
 
     def room(self, path: str) -> Room:
         """What stands in the way of a change of a path, and how much fits beside it."""
-        folder = os.path.dirname(path)
+        folder = path if os.path.isdir(path) else os.path.dirname(path)
         while folder != "/" and not os.path.isdir(folder):
             folder = os.path.dirname(folder)
         volume = os.statvfs(folder)
         files = volume.f_ffree if volume.f_files else -1  # btrfs counts none
         there = path if os.path.lexists(path) else folder
         stuck = next((each for each in (there, folder) if _is_unchangeable(each)), "")
-        mounted = os.path.lexists(path) and _is_mount_point(path)
+        mounted = there == path and not os.path.isdir(path) and _is_mount_point(path)
         return Room(
             device=os.stat(folder).st_dev,
             free=volume.f_bfree * volume.f_frsize,
