@@ -73,8 +73,10 @@ def how_changed(state: Optional[FileState], entry: Entry) -> str:
     if before is not None and is_former(state, before):
         return ""
     if state.kind != "file":
-        where = f"link to {state.target}" if state.kind == "link" else state.kind
-        return f"replaced by a {where}"
+        where = f"a link to {state.target}" if state.kind == "link" else "a directory"
+        if state.kind == "other":
+            where = "something that is no file"
+        return f"replaced by {where}"
     if after is None:
         return "made anew"
     if digest(state.data) != after:

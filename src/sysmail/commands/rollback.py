@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Callable
 
 from sysmail.apply import Checkpoint, Store, check_undo, is_pending, undo
-from sysmail.errors import RefusedError
+from sysmail.errors import RefusedError, StepError
 from sysmail.facts import collect
 from sysmail.host.port import Writer
 from sysmail.report import Report, StepResult
@@ -19,7 +19,7 @@ def rollback(writer: Writer, say: Callable[[str], None], *, force: bool) -> Repo
     """Undo the last apply. The lock must be held."""
     checkpoints = _checkpoints(writer)
     last = checkpoints[-1]
-    notes = undo(writer, last, say, force=force)
+    notes = _undo_whole(writer, last, say, force=force)
     return _report("rollback", "rolled-back", [last], notes)
 
 
@@ -31,8 +31,31 @@ def remove(writer: Writer, say: Callable[[str], None], *, force: bool) -> Report
     for checkpoint in reversed(checkpoints):
         # Checked above, all at once: an edit that an apply had kept comes back on the way, and is
         # kept once more.
-        notes += undo(writer, checkpoint, say, force=True)
+        notes += _undo_whole(writer, checkpoint, say, force=True)
     return _report("remove", "removed", checkpoints[::-1], notes)
+
+
+def _undo_whole(
+    writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], *, force: bool
+) -> list[str]:
+    """Undo one checkpoint; an interrupt waits until that is done, and is then told."""
+    try:
+        return undo(writer, checkpoint, say, force=force)
+    except Exception:
+        raise
+    except BaseException as error:
+        begun = [c for c in Store(writer).load() if c.number == checkpoint.number]
+        if begun and begun[0].state == "done":
+            raise  # before anything was changed
+        if begun:
+            say("finishing what was begun")
+            undo(writer, begun[0], say, force=True)
+        raise StepError(
+            "interrupted",
+            f"interrupted; {checkpoint.kind} {checkpoint.number} is undone all the same, as a way "
+            "back is not left half done",
+            "`sysmail plan` shows where the host is now; the same command goes on",
+        ) from error
 
 
 def foresee(writer: Writer) -> Report:
