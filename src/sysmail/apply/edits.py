@@ -116,11 +116,11 @@ def refuse_edits(reader: Reader, checkpoints: list[Checkpoint], *, force: bool) 
                 f"move {path} away, then retry",
             )
     if found and not force:
-        told = [f"{path} was {how}" for path, how in list(found.items())[:SHOWN]]
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        told = ", ".join(f"{path} was {how}" for path, how in list(found.items())[:SHOWN])
+        told += f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise RefusedError(
             "edited-since",
-            f"{', '.join(told)}{more} by somebody after sysmail wrote it",
+            f"{told} by somebody after sysmail wrote it",
             "see it with `sysmail plan`; --force puts the former file back all the same, and "
             f"keeps this one below {KEPT}",
         )

@@ -28,7 +28,11 @@ def told(path: str, doing: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise HostError(
-            "file-not-" + doing,
+            "file-not-read"
+            if doing == "read"
+            else "file-not-removed"
+            if doing == "removed"
+            else "file-not-written",
             f"{path} could not be {doing}: {reason}",
             FILE_REMEDY.get(error.errno or 0, f"look at {path} and its file system, then retry"),
         ) from error
