@@ -34,11 +34,12 @@ class Distro:
     ``automatic`` prints the packages that only came with others, a name a line, and
     ``mark_automatic`` says so of packages.
     ``would_remove`` prints what would go with packages, those that came for their sake alone
-    included; ``locks`` are files that the package manager has locked while it is at work.
+    included; ``locks`` are files that the package manager has locked while it is at work,
+    ``lock_files`` those that are there only then; a manager that is killed leaves them, and then
+    nobody else gets in.
     ``repair`` finishes what a cut-off installation left half done, before
     anything else is possible. ``leftovers`` are files that the packages create
     outside of the package manager's books and do not take away again.
-    ``lock_stays``: a manager that is killed leaves its lock, which then keeps everybody out.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Distro:
     mark_automatic: tuple[str, ...]
     would_remove: tuple[str, ...]
     locks: tuple[str, ...]
+    lock_files: tuple[str, ...]
     postfix: tuple[str, ...]
     sasl: tuple[str, ...]
     msmtp: tuple[str, ...]
@@ -70,7 +72,6 @@ class Distro:
     units: tuple[str, ...]
     other_mtas: tuple[str, ...]
     leftovers: tuple[str, ...]
-    lock_stays: bool = False
 
 
 _MTAS = tuple(package for found in NEIGHBOURS for package in found.packages)
@@ -140,6 +141,7 @@ APT = Distro(
         "autoremove",
     ),
     locks=("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"),
+    lock_files=(),
     postfix=("postfix",),
     sasl=("libsasl2-modules",),
     msmtp=("msmtp",),
@@ -174,7 +176,7 @@ PACMAN = Distro(
     mark_automatic=("pacman", "-D", "--asdeps"),
     would_remove=("pacman", "-Rs", "--print", "--print-format", "Remv %n"),
     locks=("/var/lib/pacman/db.lck",),
-    lock_stays=True,
+    lock_files=("/var/lib/pacman/db.lck",),
     postfix=("postfix",),
     sasl=("cyrus-sasl",),
     msmtp=("msmtp",),
@@ -213,6 +215,7 @@ DNF = Distro(
     mark_automatic=(),
     would_remove=(),
     locks=(),
+    lock_files=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-plain",),
     msmtp=("msmtp",),
@@ -245,6 +248,7 @@ ZYPPER = Distro(
     mark_automatic=(),
     would_remove=(),
     locks=(),
+    lock_files=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-plain",),
     msmtp=("msmtp",),
@@ -277,6 +281,7 @@ APK = Distro(
     mark_automatic=(),
     would_remove=(),
     locks=(),
+    lock_files=(),
     postfix=("postfix",),
     sasl=("cyrus-sasl-login",),
     msmtp=("msmtp",),

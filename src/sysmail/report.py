@@ -63,12 +63,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step of a plan, as planned (``plan``) or as done (``apply``)."""
+    """One step of a plan, as planned (``plan``) or as done (``apply``).
+
+    ``edited``: how somebody changed its file since sysmail wrote it, if somebody did.
+    """
 
     name: str
     summary: str
     changed: bool = True
     diff: str = ""
+    edited: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,13 @@ class Report:
             if route is None
             else {"name": route.name, "next_hop": route.next_hop, "reason": route.reason},
             "steps": [
-                {"name": s.name, "summary": s.summary, "changed": s.changed, "diff": s.diff}
+                {
+                    "name": s.name,
+                    "summary": s.summary,
+                    "changed": s.changed,
+                    "diff": s.diff,
+                    **({"edited": s.edited} if s.edited else {}),
+                }
                 for s in self.steps
             ],
             "verdicts": [

@@ -86,15 +86,24 @@ def _recover(host: Any, say: Say, *, locked: bool) -> list[str]:
     if Store(host).is_clean() and not guard.is_left_behind(host):
         return []
     if locked:
-        return recover(host, say)
+        return _recovered(recover, host, say)
     try:
         lock = host.lock(LOCK, f"sysmail recovery (pid {os.getpid()})", 0.0)
     except RefusedError:
         return []  # somebody is at work right now
     try:
-        return recover(host, say)
+        return _recovered(recover, host, say)
     finally:
         lock.release()
+
+
+def _recovered(recover: Callable[[Any, Say], list[str]], host: Any, say: Say) -> list[str]:
+    try:
+        return recover(host, say)
+    except SysmailError as error:
+        if not error.code.startswith("journal-"):
+            error.message = f"what was cut off could not be undone yet: {error.message}"
+        raise
 
 
 def _recovered_at_boot(host: Any) -> list[str]:

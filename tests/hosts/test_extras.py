@@ -18,13 +18,15 @@ def test_an_extra_takes_the_place_of_ours(fresh_host: FreshHost) -> None:
 
 
 def test_remove_after_an_edit_that_was_kept(fresh_host: FreshHost) -> None:
-    """remove goes all the way back, also over an edit that an apply had kept aside."""
+    """remove goes all the way back, and the edit that an apply had kept aside stays kept."""
     host = fresh_host(packages=["postfix", "msmtp"])
     apply(host, "--admin", "ops@example.org")
     main_cf = host.root / "etc/postfix/main.cf"
-    main_cf.write_text(main_cf.read_text() + "# mine\n")
+    edited = main_cf.read_text() + "# mine\n"
+    main_cf.write_text(edited)
     apply(host)
     apply(host, "--admin", "other@example.org")
     assert sysmail(host, "remove").status == 0
-    assert not (host.root / "var/lib/sysmail").exists()
+    kept = [path for path in (host.root / "var/lib/sysmail").rglob("*") if path.is_file()]
+    assert [path.read_text() for path in kept] == [edited]
     assert "sysmail" not in main_cf.read_text()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Optional
 
 from sysmail.errors import HostError, RefusedError
-from sysmail.host.port import Caught, Completed, FileState, SmtpReply, SmtpSession
+from sysmail.host.port import Caught, Completed, FileState, Room, SmtpReply, SmtpSession
 
 __all__ = ["Call", "Died", "FakeCatcher", "FakeHost", "FakeLock", "Program", "ScriptedSession"]
 
@@ -123,6 +123,7 @@ class FakeHost:
         self.owners: dict[int, str] = {}
         self.locks: dict[str, str] = {}
         self.held: set[str] = set()
+        self.rooms: dict[str, Room] = {}
         self.catchers: list[FakeCatcher] = []
         self.user = 0
         self.name = "web1"
@@ -289,6 +290,27 @@ class FakeHost:
         self._alive()
         return self.clock
 
+    def elapsed(self) -> float:
+        """The clock of the fake host, which nobody sets back."""
+        self._alive()
+        return self.clock
+
+    def room(self, path: str) -> Room:
+        """As much as a test says, by the longest beginning of the path."""
+        self._alive()
+        fitting = [start for start in self.rooms if (path + "/").startswith(start + "/")]
+        return self.rooms[max(fitting, key=len)] if fitting else Room(1, 10**12)
+
+    def holder(self, path: str) -> str:
+        """Who holds a lock."""
+        self._alive()
+        return "apt-get (pid 4711)" if path in self.held else ""
+
+    def user_of(self, path: str) -> str:
+        """Who has a file open."""
+        self._alive()
+        return "pacman (pid 4712)" if path in self.entries else ""
+
     def can_connect(self, address: str, port: int, source: str = "", timeout: float = 3.0) -> bool:
         """Whether a TCP connection is accepted."""
         self._alive()
@@ -375,6 +397,28 @@ class FakeHost:
         """Replace a path by a symbolic link in one step."""
         self.change("symlink", path, target)
         self._replace(path, FileState("link", 0o777, 0, 0, target=target))
+
+    def keep(self, path: str, name: str) -> bool:
+        """Give a file a second name."""
+        if path not in self.entries:
+            return False
+        try:
+            self.change("keep", path, name)
+        except HostError:
+            return False
+        self.entries[name] = self.entries[path]
+        return True
+
+    def rename(self, path: str, name: str) -> None:
+        """Put a path, with all below it, in the place of another."""
+        self.change("rename", path, name)
+        there = self.entries.get(name)
+        if there is not None and there.kind == "directory":
+            raise HostError("file-not-written", f"{name} could not be written: a directory", "ls")
+        if path == name or (there is not None and there is self.entries[path]):
+            return  # two names of one file: rename(2) does nothing
+        for each in [n for n in self.entries if n == path or n.startswith(path + "/")]:
+            self.entries[name + each[len(path) :]] = self.entries.pop(each)
 
     def _replace(self, path: str, state: FileState) -> None:
         parent = self.entries.get(path.rpartition("/")[0])

@@ -398,19 +398,19 @@ def test_damaged_journal_is_told(damage: str) -> None:
     assert [call for call in host.changes if call.method != "rmtree"] == []
 
 
-def test_damaged_backup_is_told_and_the_rest_is_put_back() -> None:
-    """A former content that was damaged is never written back; the other files are."""
+@pytest.mark.parametrize("back", [rollback.rollback, rollback.remove])
+def test_damaged_backup_is_told_before_anything_changes(back: Callable[..., Report]) -> None:
+    """A former content that was damaged is never written back, and nothing else is, either."""
     host = edited_postfix()
     do_apply(host)
     journal = Store(host).load()[0]
     entry = next(e for e in journal.files if e["path"] == "/etc/postfix/main.cf")
-    folder = journal.secrets if "secret" in entry["before"] else journal.directory
-    host.put(f"{folder}/{entry['before']['backup']}", "other", 0o600)
-    with pytest.raises(HostError) as caught:
-        rollback.rollback(host, silent, force=False)
+    host.put(journal.kept(entry["before"]), "other", 0o600)
+    before = host.world()
+    with pytest.raises(HostError, match=r"/etc/postfix/main\.cf") as caught:
+        back(host, silent, force=True)
     assert caught.value.code == "journal-damaged"
-    assert host.text("/etc/postfix/main.cf") != "other"
-    assert host.text("/etc/postfix/master.cf") == "# the package's master.cf\n"
+    assert differences(before, host.world()) == {}
 
 
 def test_directory_at_a_managed_path_is_refused_whole() -> None:

@@ -20,11 +20,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Optional
 
+from sysmail.apply import journal
 from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
 from sysmail.msmtp import MSMTPRC
 
 __all__ = [
+    "FORGOTTEN",
+    "FORMER",
     "HOME",
     "SECRETS",
     "TEMPORARY",
@@ -32,6 +35,7 @@ __all__ = [
     "Checkpoint",
     "Store",
     "digest",
+    "finish",
     "keep_passwords",
     "remember",
     "save",
@@ -41,6 +45,13 @@ HOME = "/var/lib/sysmail"
 SECRETS = f"{HOME}/secrets"
 TEMPORARY = ".sysmail-new"
 """How host/machine.py names a file until it is whole."""
+
+FORGOTTEN = ".gone"
+"""The end of the name of a checkpoint that is being removed."""
+
+FORMER = ".sysmail-old"
+"""The end of a second name of a file that is about to change: the way back needs no space."""
+
 WAITING = "packages"
 
 
@@ -53,9 +64,10 @@ def digest(data: bytes) -> str:
 class Checkpoint:
     """One transaction.
 
-    ``files`` are entries {path, before, after} in the order of the changes;
+    ``files`` are entries {path, before, after, access} in the order of the changes;
     ``before`` is None for a path that was not there, ``after`` the hash of what was written,
-    None for a removal. ``absent_before`` are managed paths that were not there
+    None for a removal, ``access`` its mode, owner and group where those were set.
+    ``absent_before`` are managed paths that were not there
     when the transaction began, whatever an installed package has put there
     since. ``packages_automatic`` only came with others when ``packages_replaced``
     went, and ``units_before`` are what units those had. ``submission`` are the
@@ -110,6 +122,11 @@ class Checkpoint:
         """Where those former contents are kept that may hold a secret."""
         return f"{SECRETS}/{self.number:04d}"
 
+    def kept(self, before: Mapping[str, Any]) -> str:
+        """Where the former content of a file is kept."""
+        folder = self.secrets if before.get("secret") else self.directory
+        return f"{folder}/{before['backup']}"
+
 
 class Store:
     """The checkpoints of a host."""
@@ -121,12 +138,17 @@ class Store:
         """Every checkpoint, oldest first. HostError when one cannot be read."""
         found: list[Checkpoint] = []
         for name in self._reader.names(f"{HOME}/checkpoints"):
+            if name.endswith(FORGOTTEN):
+                continue
             path = f"{HOME}/checkpoints/{name}/journal.json"
-            text = self._reader.read(path)
-            if text is None:
-                continue  # cut off before its journal was there: nothing was changed yet
             try:
-                data = json.loads(text)
+                text = self._reader.read(path)
+                if text is None:
+                    self._require_nothing_kept(name)
+                    continue  # cut off before its journal was there: nothing was changed yet
+                data = journal.read(text, _TYPES)
+                if name != f"{data['number']:04d}":
+                    raise ValueError(f"it is the journal of checkpoint {data['number']}")
                 unknown = sorted(set(data) - {each.name for each in fields(Checkpoint)})
                 if unknown:
                     raise HostError(
@@ -136,13 +158,19 @@ class Store:
                     )
                 found.append(Checkpoint(**data))
             except (ValueError, TypeError) as error:
-                raise HostError(
-                    "journal-damaged",
-                    f"{path} is damaged: {error}",
-                    f"the former contents of files are beside it; put back what you need, then "
-                    f"move {HOME}/checkpoints/{name} away",
-                ) from error
+                raise _damaged(name, f"{path} is damaged: {error}") from error
+            except HostError as error:
+                if error.code != "file-not-read":
+                    raise
+                raise _damaged(name, error.message) from error
         return found
+
+    def _require_nothing_kept(self, name: str) -> None:
+        """HostError where former contents of files have lost their journal."""
+        folders = (f"{HOME}/checkpoints/{name}", f"{SECRETS}/{name}")
+        if any(each.isdigit() for folder in folders for each in self._reader.names(folder)):
+            path = f"{HOME}/checkpoints/{name}"
+            raise _damaged(name, f"{path} has lost its journal.json")
 
     def is_clean(self) -> bool:
         """Whether nothing was cut off: every checkpoint is whole and done, nothing is half written.
@@ -152,7 +180,9 @@ class Store:
         names = self._reader.names(f"{HOME}/checkpoints")
         found = self.load()
         if not found:
-            return self._reader.state(HOME, content=False) is None
+            # What a person changed and a way back replaced stays there: apply/edits.py.
+            left = self._reader.names(HOME)
+            return left == ["kept"] or self._reader.state(HOME, content=False) is None
         secrets = set(self._reader.names(SECRETS))
         whole = len(found) == len(names) and secrets <= {f"{c.number:04d}" for c in found}
         if not whole or any(c.state != "done" for c in found):
@@ -175,15 +205,32 @@ class Store:
 
     def passwords(self, checkpoint: Checkpoint) -> dict[str, str]:
         """The passwords that a policy brought along itself, by table."""
-        found: dict[str, str] = json.loads(self._reader.read(_passwords(checkpoint)) or b"{}")
+        path = _passwords(checkpoint)
+        try:
+            found = json.loads(self._reader.read(path) or b"{}")
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+            raise HostError(
+                "journal-damaged",
+                f"{path}, the passwords that came with the policy, is damaged",
+                "run the role again, which brings them; remove that file before",
+            )
         return found
+
+    def require_whole(self, checkpoint: Checkpoint) -> int:
+        """How many former contents there are. HostError when one is damaged."""
+        kept = [e for e in checkpoint.files if e["before"] is not None and "backup" in e["before"]]
+        for entry in kept:
+            self.backup(checkpoint, entry)
+        return len(kept)
 
     def backup(self, checkpoint: Checkpoint, entry: dict[str, Any]) -> bytes:
         """The former content of a file, verified. HostError when it is damaged."""
         before = entry["before"]
-        folder = checkpoint.secrets if before.get("secret") else checkpoint.directory
-        path = f"{folder}/{before['backup']}"
-        data = self._reader.read(path)
+        path = checkpoint.kept(before)
+        state = self._reader.state(path)
+        data = state.data if state is not None and state.kind == "file" else None
         if data is None or digest(data) != before["sha256"]:
             raise HostError(
                 "journal-damaged",
@@ -193,8 +240,20 @@ class Store:
         return data
 
 
+def _damaged(name: str, what: str) -> HostError:
+    return HostError(
+        "journal-damaged",
+        what,
+        "the former contents of files are beside it; put back what you need, then "
+        f"move {HOME}/checkpoints/{name} away",
+    )
+
+
 def _passwords(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.secrets}/passwords.json"
+
+
+_TYPES = {each.name: str(each.type) for each in fields(Checkpoint)}
 
 
 def keep_passwords(writer: Writer, checkpoint: Checkpoint, passwords: Mapping[str, str]) -> None:
@@ -212,11 +271,33 @@ def save(writer: Writer, checkpoint: Checkpoint) -> None:
     writer.mkdir(HOME, 0o700)
     writer.mkdir(f"{HOME}/checkpoints", 0o700)
     writer.mkdir(checkpoint.directory, 0o700)
-    text = json.dumps(checkpoint.__dict__, indent=1, sort_keys=True) + "\n"
-    writer.write(f"{checkpoint.directory}/journal.json", text.encode(), 0o600)
+    writer.write(f"{checkpoint.directory}/journal.json", _text(checkpoint), 0o600)
 
 
-def remember(writer: Writer, checkpoint: Checkpoint, path: str, after: Optional[bytes]) -> None:
+def finish(writer: Writer, checkpoint: Checkpoint) -> None:
+    """Write the journal of a transaction that is done, and take its second names away.
+
+    What needs space comes first, so that the way back is still there where it fails;
+    the change of one name is the end.
+    """
+    written = f"{checkpoint.directory}/journal.new"
+    writer.write(written, _text(checkpoint), 0o600)
+    for entry in checkpoint.files:
+        writer.remove(entry["path"] + FORMER)
+    writer.rename(written, f"{checkpoint.directory}/journal.json")
+
+
+def _text(checkpoint: Checkpoint) -> bytes:
+    return (json.dumps(checkpoint.__dict__, indent=1, sort_keys=True) + "\n").encode()
+
+
+def remember(
+    writer: Writer,
+    checkpoint: Checkpoint,
+    path: str,
+    after: Optional[bytes],
+    access: Optional[tuple[int, int, int]] = None,
+) -> None:
     """Write down what a path is before it changes; the journal is durable on return."""
     state = writer.state(path)
     before: Optional[dict[str, Any]] = None
@@ -229,7 +310,10 @@ def remember(writer: Writer, checkpoint: Checkpoint, path: str, after: Optional[
     if state is not None:
         before = {"kind": state.kind, "mode": state.mode, "uid": state.uid, "gid": state.gid}
         before.update(_content(writer, checkpoint, path, state))
-    entry = {"path": path, "before": before, "after": None if after is None else digest(after)}
+    entry: dict[str, Any] = {"path": path, "before": before}
+    entry["after"] = None if after is None else digest(after)
+    if access is not None:
+        entry["access"] = list(access)
     checkpoint.files.append(entry)
     save(writer, checkpoint)
 

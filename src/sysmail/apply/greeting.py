@@ -15,12 +15,12 @@ def wait_for_greeting(
     writer: Writer, address: str, port: int, seconds: float = SECONDS
 ) -> SmtpSession:
     """A session whose greeting was 220; HostError with the last trouble after ``seconds``."""
-    deadline = writer.now() + seconds
+    deadline = writer.elapsed() + seconds
     while True:
         trouble = _attempt(writer, address, port)
         if not isinstance(trouble, HostError):
             return trouble
-        if writer.now() >= deadline:
+        if writer.elapsed() >= deadline:
             raise trouble
         writer.sleep(PAUSE)
 

@@ -44,12 +44,12 @@ def require_empty(writer: Writer, replaced: Sequence[str], seconds: float = 0.0)
     Undone, the program is back and goes on with that mail.
     """
     ours = [name for name in replaced if any(name in n.packages for n in NEIGHBOURS)]
-    deadline = writer.now() + seconds
+    deadline = writer.elapsed() + seconds
     while True:
         waiting = {n: c for n, c in collect_neighbour_mail(writer, ours).items() if c}
         if not waiting:
             return
-        if writer.now() >= deadline:
+        if writer.elapsed() >= deadline:
             break
         writer.sleep(PAUSE)
     name, count = next(iter(waiting.items()))

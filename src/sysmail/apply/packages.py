@@ -52,19 +52,18 @@ def let_end(writer: Writer, distro: Distro, seconds: float, say: Callable[[str],
 
     HostError where it does not end in so many seconds.
     """
-    deadline = writer.now() + seconds
+    deadline = writer.elapsed() + seconds
     while at_work(writer, distro):
         say("waiting for the package manager, which is still at work")
-        if writer.now() >= deadline:
+        if writer.elapsed() >= deadline:
             raise HostError(
                 "package-manager-busy",
                 f"{distro.name} has been at work for {seconds / 60:.0f} minutes, and what was cut "
                 "off cannot be undone before it ends",
                 "see what it waits for, then retry",
             )
-    if distro.lock_stays:
-        for path in distro.locks:
-            writer.remove(path)
+    for path in distro.lock_files:
+        writer.remove(path)
 
 
 def came_for(

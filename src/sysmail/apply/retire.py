@@ -69,18 +69,18 @@ def drain(writer: Writer, say: Callable[[str], None], oldest: float = 0.0) -> No
     What arrived before ``oldest`` is not waited for.
     """
     here = {m.queue_id for m in queue.listed(writer) if m.arrived >= oldest}
-    since, flushed = writer.now(), 0.0
+    since, flushed = writer.elapsed(), -FLUSH_SECONDS
     while here:
-        if writer.now() - flushed >= FLUSH_SECONDS:
+        if writer.elapsed() - flushed >= FLUSH_SECONDS:
             # Also what was still on its way to the former next hop at the last flush.
             writer.run(["postqueue", "-f"])
-            flushed = writer.now()
+            flushed = writer.elapsed()
         messages = queue.listed(writer)
         left = here & {message.queue_id for message in messages}
         if len(left) < len(here):
-            here, since = left, writer.now()
+            here, since = left, writer.elapsed()
             say(f"{len(left)} messages are left in the queue")
-        if here and writer.now() - since > STALLED_SECONDS:
+        if here and writer.elapsed() - since > STALLED_SECONDS:
             raise _stalled([message for message in messages if message.queue_id in here])
         writer.sleep(PAUSE)
 

@@ -13,10 +13,11 @@ from sysmail.facts.collect import collect_postfix, master_running
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 
-__all__ = ["act", "bring_up", "forget_failures", "is_running", "retire"]
+__all__ = ["act", "bring_up", "forget_failures", "is_running", "restart_anyhow", "retire"]
 
 
 STOP_SECONDS = 15.0
+PATIENCE_SECONDS = 3.0
 
 
 def act(writer: Writer, facts: Facts, action: str) -> None:
@@ -67,11 +68,39 @@ def forget_failures(writer: Writer, facts: Facts) -> None:
 
 def _wait_until_stopped(writer: Writer, facts: Facts) -> None:
     """On Debian the master is another unit's, which systemctl(1) does not wait for."""
-    deadline = writer.now() + STOP_SECONDS
+    started = writer.elapsed()
+    deadline, asked = started + STOP_SECONDS, False
     while is_running(writer, facts):
-        if writer.now() >= deadline:
+        if not asked and writer.elapsed() >= started + PATIENCE_SECONDS:
+            writer.run(["postfix", "stop"])  # it is none of the service manager's
+            asked = True
+        if writer.elapsed() >= deadline:
             raise _failed(writer, facts, "stop", "it still runs")
         writer.sleep(0.02)
+
+
+def restart_anyhow(writer: Writer, facts: Facts) -> str:
+    """Restart with the former configuration, for the way back; a sentence where that was odd.
+
+    A unit that does not start (an addition of somebody's, say) must not leave the
+    host without mail: Postfix then runs beside it.
+    """
+    try:
+        act(writer, facts, "restart")
+    except StepError as error:
+        if not facts.systemd or is_running(writer, facts):
+            raise
+        # In a scope of its own: not killed with the service or the session that we run in.
+        writer.run(
+            ["systemd-run", "--quiet", "--scope", "--slice=system.slice", "postfix", "start"]
+        )
+        if not is_running(writer, facts):
+            raise
+        return (
+            f"the unit of Postfix does not start ({error.message}): Postfix was started with "
+            "`postfix start`; see `systemctl status postfix@-`"
+        )
+    return ""
 
 
 def is_running(writer: Writer, facts: Facts) -> bool:

@@ -9,7 +9,7 @@ from typing import Callable
 
 from sysmail import queue
 from sysmail.apply import disk, guard, neighbour, packages, retire, service, submission
-from sysmail.apply.checkpoint import Checkpoint, digest, remember, save
+from sysmail.apply.checkpoint import FORMER, Checkpoint, digest, finish, remember, save
 from sysmail.apply.undo import tidy
 from sysmail.distro import Distro
 from sysmail.errors import HostError, StepError
@@ -122,6 +122,7 @@ class Transaction:
             self._write(step)
         elif isinstance(step, RemoveFile):
             remember(self._writer, self.checkpoint, step.path, None)
+            self._writer.keep(step.path, step.path + FORMER)
             self._writer.remove(step.path)
             if step.path.startswith(SUBMISSION_DIRECTORY + "/"):
                 self._writer.rmdir(SUBMISSION_DIRECTORY)  # once it is empty
@@ -145,7 +146,7 @@ class Transaction:
         self._read_units()
         disk.flush(self._writer)
         self.checkpoint.state = "done"
-        save(self._writer, self.checkpoint)
+        finish(self._writer, self.checkpoint)
 
     def _distro(self) -> Distro:
         if self._facts.distro is None:
@@ -209,6 +210,8 @@ class Transaction:
         for entry in self.checkpoint.files:
             state = self._writer.state(entry["path"])
             entry["after"] = digest(state.data) if state is not None else None
+            if "access" in entry and state is not None:
+                entry["access"] = [state.mode, state.uid, state.gid]
 
     def _remember_sendmail(self) -> None:
         """Of no package, it is overwritten when one brings its own (dpkg asks nobody)."""
@@ -223,6 +226,8 @@ class Transaction:
     def _remember_directory(self, path: str) -> None:
         """Purging a package takes what others put into its directory along (measured)."""
         for name in self._writer.names(path):
+            if name.endswith(FORMER):
+                continue
             inner = f"{path}/{name}"
             state = self._writer.state(inner, content=False)
             if state is not None and state.kind == "directory":
@@ -238,8 +243,11 @@ class Transaction:
             if path not in self.checkpoint.directories
             and self._writer.state(path, content=False) is None
         ]
-        remember(self._writer, self.checkpoint, file.path, file.data)
+        access = (file.mode, file.uid, file.gid)
+        remember(self._writer, self.checkpoint, file.path, file.data, access)
         self._writer.mkdir(file.path.rpartition("/")[0], 0o755)
+        if step.before is not None and step.before.kind == "file":
+            self._writer.keep(file.path, file.path + FORMER)
         self._writer.write(file.path, file.data, file.mode, file.uid, file.gid)
         self._units_changed |= file.path.startswith(UNITS)
 
@@ -281,8 +289,8 @@ class Transaction:
         self._writer.run(["postsuper", "-r", "ALL", "deferred"])
         self._writer.run(["postkick", "public", "pickup", "W"])
         self._writer.run(["postqueue", "-f"])
-        deadline = self._writer.now() + REQUEUE_SECONDS
-        while self._writer.now() < deadline:
+        deadline = self._writer.elapsed() + REQUEUE_SECONDS
+        while self._writer.elapsed() < deadline:
             if not any(m.queue == "maildrop" for m in queue.waiting(self._writer) or []):
                 return
             self._writer.sleep(0.05)

@@ -1,148 +1,33 @@
-"""Back to what a checkpoint remembers, and recovery of what was cut off."""
+"""Back to what a checkpoint remembers."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Optional
+from typing import Callable
 
-from sysmail import queue, signals
-from sysmail.apply import disk, guard, keepers, leaving, neighbour, packages, service, submission
-from sysmail.apply.checkpoint import (
-    HOME,
-    SECRETS,
-    TEMPORARY,
-    WAITING,
-    Checkpoint,
-    Store,
-    digest,
-    save,
-)
-from sysmail.apply.retire import CLOSED, close_sendmail, end_postdrops, open_sendmail
-from sysmail.apply.scratch import take_away
-from sysmail.errors import HostError, RefusedError
+from sysmail import queue
+from sysmail.apply import disk, guard, leaving, neighbour, packages, service, submission
+from sysmail.apply.checkpoint import FORGOTTEN, HOME, SECRETS, Checkpoint, Store, save
+from sysmail.apply.edits import keep_edits, refuse_edits
+from sysmail.apply.preflight import check_way_back, wait_for_packages
+from sysmail.apply.undo_files import restore_files
+from sysmail.apply.undo_packages import brought, lost, removes_postfix, undo_packages
+from sysmail.errors import HostError
 from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
-from sysmail.host.port import FileState, Writer
+from sysmail.host.port import Writer
 from sysmail.msmtpd import UNIT_FILE
-from sysmail.postfix import skeleton
 
-__all__ = ["check_edits", "is_pending", "recover", "removes_postfix", "revert", "tidy", "undo"]
-
-# Longer than a package manager that waits for its lock and then for a slow mirror.
-PACKAGES_SECONDS = 1800.0
+__all__ = ["check_undo", "tidy", "undo"]
 
 
-def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
-    """Undo what was cut off; a sentence for each transaction that was. The lock must be held.
-
-    One that waits for its packages is left alone as long as those may still
-    come: a package manager outlives an Ansible that was killed, and a Postfix
-    that it installs without the loopback-only main.cf is open to the network.
-    """
-    take_away(writer)  # a trial of a candidate that was cut off
-    tidy(writer)
-    told: list[str] = []
-    # A package manager did not outlive a boot.
-    patience = 0.0 if guard.is_running_at_boot(writer) else PACKAGES_SECONDS
-    for checkpoint in reversed(Store(writer).load()):
-        for path in Store(writer).half_written(checkpoint):
-            writer.remove(path)
-        if checkpoint.state == "done" or is_pending(writer, checkpoint, seconds=patience):
-            continue
-        _let_packages_end(writer, checkpoint, say)
-        say(f"undoing the {checkpoint.kind} that was cut off")
-        with signals.held():
-            kept = revert(writer, checkpoint, say)
-        told.append(kept or f"a {checkpoint.kind} that was cut off has been undone")
-    return told
-
-
-def is_pending(
-    writer: Writer, checkpoint: Checkpoint, *, seconds: float = PACKAGES_SECONDS
-) -> bool:
-    """Whether it waits for packages that somebody else may still be installing.
-
-    That is so for ``seconds`` after they were asked for, and as long as a package
-    manager is at work.
-    """
-    if not checkpoint.handed_over or checkpoint.state not in {WAITING, "open"}:
-        return False
-    facts = collect(writer)
-    if all(name in facts.packages for name in checkpoint.packages_asked):
-        return checkpoint.state == WAITING and _is_young(writer, checkpoint, seconds)
-    if checkpoint.state == WAITING and _is_young(writer, checkpoint, seconds):
-        return True
-    return facts.distro is not None and packages.at_work(writer, facts.distro)
-
-
-def _let_packages_end(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
-    """A package manager outlives a sysmail that was killed, and lets nobody else in until it ends.
-
-    What it installs meanwhile stays closed: the loopback-only main.cf is there
-    until it has ended.
-    """
-    at_it = checkpoint.packages_brought is None or checkpoint.state == "undoing"
-    if checkpoint.packages_asked and at_it:
-        distro = collect(writer).distro
-        if distro is not None:
-            packages.let_end(writer, distro, PACKAGES_SECONDS, say)
-
-
-def _is_young(writer: Writer, checkpoint: Checkpoint, seconds: float) -> bool:
-    # A clock that went back says nothing about an age.
-    return 0 <= writer.now() - checkpoint.time < seconds
-
-
-def revert(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> str:
-    """Undo a transaction that failed or was cut off; empty, or why it had to stay.
-
-    It stays where undoing would remove Postfix with mail in its queue: mail
-    that was accepted is never thrown away, so the way is forward.
-    """
-    take_away(writer)  # a signal may have come while the trial of a candidate was taken away
-    if writer.state(f"{checkpoint.directory}/journal.json", content=False) is None:
-        tidy(writer)  # nothing was changed before its journal was there
-        return ""
-    if checkpoint.kind == "try":
-        _drop_messages_of_a_try(writer)
-    try:
-        undo(writer, checkpoint, say, force=True)
-    except RefusedError as error:
-        if error.code != "queue-not-empty":
-            raise
-        open_sendmail(writer)
-        facts = collect(writer)
-        if not facts.master_running:
-            service.act(writer, facts, "start")
-        checkpoint.state = "done"
-        save(writer, checkpoint)
-        return f"{error.message}: it stays as it is now; `sysmail apply` goes on from there"
-    return ""
-
-
-def _drop_messages_of_a_try(writer: Writer) -> None:
-    """A try that was killed while it sent: its messages are nobody's, and must not get out."""
-    for message in queue.waiting(writer) or []:
-        if message.sender.endswith("@sysmail-try.invalid"):
-            writer.run(["postsuper", "-d", message.queue_id])
-
-
-def check_edits(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) -> None:
-    """RefusedError when undoing these would overwrite somebody's edit."""
-    # A path that several wrote is as the newest left it.
-    newest = {entry["path"]: entry for c in checkpoints for entry in c.files}
-    for path, entry in newest.items():
-        if not force and not _is_ours(writer.state(path), entry):
-            raise RefusedError(
-                "edited-since",
-                f"{path} was changed by somebody after sysmail wrote it",
-                "see it with `sysmail plan`; --force puts the former file back all the same",
-            )
-
-
-def removes_postfix(writer: Writer, checkpoints: list[Checkpoint], facts: Facts) -> bool:
-    """Whether undoing these takes Postfix away, and with it the queue."""
-    return any("postfix" in _brought(writer, checkpoint, facts) for checkpoint in checkpoints)
+def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) -> None:
+    """RefusedError when undoing these would overwrite somebody's edit, or could not be finished."""
+    if all(checkpoint.state == "done" for checkpoint in checkpoints):
+        refuse_edits(writer, checkpoints, force=force)
+        check_way_back(writer, checkpoints)
+        for checkpoint in checkpoints:
+            Store(writer).require_whole(checkpoint)
 
 
 def undo(
@@ -150,49 +35,51 @@ def undo(
 ) -> list[str]:
     """Undo a checkpoint; can be cut off and called again at any moment.
 
+    Returns sentences that a person should see: where an edited version is kept, which
+    package stays because somebody else needs it.
+
     What cannot be put back does not keep the rest from being put back; it is
-    told at the end, and the checkpoint stays. A sentence for each package that stays
-    because somebody else needs it. RefusedError where Postfix would go with mail: of an
-    apply that was in force, the mail is let leave first.
+    told at the end, and the checkpoint stays. RefusedError where Postfix would go with
+    mail: of an apply that was in force, the mail is let leave first.
     """
-    check_edits(writer, [checkpoint], force=force)
+    check_undo(writer, [checkpoint], force=force)
     facts = collect(writer)
     if checkpoint.state != "done":
         _refuse_mail(writer, checkpoint, facts)
-    going_back = checkpoint.state == "done" and _lost(checkpoint, facts)
-    if going_back and facts.distro is not None:
-        # Before anything stops: without them there would be no mail program at all.
-        packages.fetch(writer, facts.distro, going_back, [], say)
-    if checkpoint.packages_removing is None:
-        checkpoint.packages_lost = _lost(checkpoint, facts)
-        checkpoint.packages_removing = _brought(writer, checkpoint, facts)
-    guard.place(writer)
-    former, checkpoint.state = checkpoint.state, "undoing"
-    save(writer, checkpoint)
-    brought = checkpoint.packages_removing
+    notes, former = _start_way_back(writer, checkpoint, facts, say)
+    came = checkpoint.packages_removing or []
     running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
     if running and _changed(checkpoint, _SUBMISSION):
         submission.stop(writer, running)  # Postfix, which may come back, needs its port
-    kept = _undo_packages(writer, facts, checkpoint, former, say)
-    if facts.postfix is not None and "postfix" not in brought and _changed(checkpoint, _POSTFIX):
+    kept = undo_packages(writer, facts, checkpoint, former, say)
+    if facts.postfix is not None and "postfix" not in came and _changed(checkpoint, _POSTFIX):
         # Stopped while its tables change back, so that no message is mapped half and half.
         service.act(writer, facts, "stop")
-        _requeue(writer, checkpoint.time)
-    _restore_files(writer, checkpoint, removed=bool(brought), closed="postfix" in kept)
+        # A clock that was set back says nothing of what came since.
+        _requeue(writer, checkpoint.time if checkpoint.time <= writer.now() else 0.0)
+    swapped = bool(checkpoint.packages_lost or checkpoint.packages_replaced)
+    swapped |= "postfix" in {*came, *checkpoint.packages_asked}
+    closed = "postfix" in kept
+    restore_files(writer, checkpoint, removed=bool(came), swapped=swapped, closed=closed)
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
+    notes += _restart_services(writer, checkpoint, facts)
+    disk.flush(writer)
+    _forget(writer, checkpoint)
+    return [*notes, *(f"{name} stays installed: {why}" for name, why in kept.items())]
+
+
+def _restart_services(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> list[str]:
+    """Everything runs as it did, with its former files; a sentence for what is odd."""
     units = _changed(checkpoint, ("/etc/systemd/",)) or guard.is_running_at_boot(writer)
     if facts.systemd and units:
         writer.run(["systemctl", "daemon-reload"])
     facts = collect(writer)
-    if facts.postfix is not None:
-        _restore_service(writer, facts, checkpoint)
+    notes = _restore_service(writer, facts, checkpoint) if facts.postfix is not None else []
     _restore_submission(writer, checkpoint, facts)
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
-    disk.flush(writer)
-    _forget(writer, checkpoint)
-    return [f"{name} stays installed: {why}" for name, why in kept.items()]
+    return notes
 
 
 def _refuse_mail(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> None:
@@ -203,24 +90,37 @@ def _refuse_mail(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> None:
             raise leaving.refuse_waiting(count)
 
 
-def _undo_packages(
-    writer: Writer, facts: Facts, checkpoint: Checkpoint, former: str, say: Callable[[str], None]
-) -> dict[str, str]:
+def _start_way_back(
+    writer: Writer, checkpoint: Checkpoint, facts: Facts, say: Callable[[str], None]
+) -> tuple[list[str], str]:
+    """What can be refused or fail while nothing is changed; notes, and the former state."""
+    if checkpoint.state == "done" and facts.distro is not None:
+        wait_for_packages(writer, facts.distro)
+    notes = keep_edits(writer, checkpoint) if _are_edits_of_people(checkpoint) else []
+    going_back = checkpoint.state == "done" and lost(checkpoint, facts)
+    if going_back and facts.distro is not None:
+        # Before anything stops: without them there would be no mail program at all.
+        packages.fetch(writer, facts.distro, going_back, [], say)
+    if checkpoint.packages_removing is None:
+        checkpoint.packages_lost = lost(checkpoint, facts)
+        checkpoint.packages_removing = brought(writer, checkpoint, facts)
+    guard.place(writer)
+    former, checkpoint.state = checkpoint.state, "undoing"
     try:
-        return _remove_packages(
-            writer,
-            facts,
-            checkpoint,
-            checkpoint.packages_removing or [],
-            say,
-            former,
-        )
-    except RefusedError:
-        # Nothing was undone, so a later command must not go on with it by itself.
+        save(writer, checkpoint)
+    except HostError:
         if former == "done":
-            checkpoint.state, checkpoint.packages_removing = former, None
-            save(writer, checkpoint)
-        raise
+            raise  # nothing was changed yet
+        # No space: what is open is undone in any case, also from here on.
+    return notes, former
+
+
+def _are_edits_of_people(checkpoint: Checkpoint) -> bool:
+    """Whether nothing but a person can have changed files: no package manager was cut off."""
+    if checkpoint.state == "done":
+        return True
+    asked = bool(checkpoint.packages_asked)
+    return checkpoint.state == "open" and not (asked and checkpoint.packages_brought is None)
 
 
 _POSTFIX = ("/etc/postfix/", "/etc/systemd/system/postfix")
@@ -249,30 +149,9 @@ def _requeue(writer: Writer, since: float) -> None:
         writer.run(["postsuper", "-r", "-"], stdin="\n".join(ids).encode())
 
 
-def _restore_files(writer: Writer, checkpoint: Checkpoint, *, removed: bool, closed: bool) -> None:
-    """Put every file back; ``removed``: packages that this transaction brought are gone again.
-
-    ``closed``: a Postfix stays that others need. It does not run, takes no mail that nobody
-    would send, and an update of its package finds a main.cf, or it would listen everywhere.
-    """
-    first: Optional[HostError] = None
-    for entry in reversed(checkpoint.files):
-        # What a package put there that is gone again was not there before.
-        gone = removed and entry["path"] in checkpoint.absent_before
-        try:
-            _restore(writer, checkpoint, {**entry, "before": None} if gone else entry)
-        except HostError as error:
-            first = first or error
-    if closed:
-        file = skeleton()
-        writer.write(file.path, file.data + CLOSED, file.mode, file.uid, file.gid)
-    if first is not None:
-        raise first
-
-
 def _forget(writer: Writer, checkpoint: Checkpoint) -> None:
-    """Remove a checkpoint: its journal first, so that a half-removed one is none."""
-    writer.remove(f"{checkpoint.directory}/journal.json")
+    """Remove a checkpoint: renamed first, so that a half-removed one is none."""
+    writer.rename(checkpoint.directory, checkpoint.directory + FORGOTTEN)
     tidy(writer)
 
 
@@ -280,7 +159,11 @@ def tidy(writer: Writer) -> None:
     """Remove what has no journal (begun or removed, and cut off), and empty directories."""
     parent = f"{HOME}/checkpoints"
     for name in writer.names(parent):
-        if writer.state(f"{parent}/{name}/journal.json", content=False) is None:
+        inner = writer.names(f"{parent}/{name}")
+        contents = [*inner, *writer.names(f"{SECRETS}/{name}")]
+        # Former contents without a journal are a damaged checkpoint, and not ours to throw away.
+        begun = "journal.json" in inner or any(each.isdigit() for each in contents)
+        if name.endswith(FORGOTTEN) or not begun:
             writer.rmtree(f"{parent}/{name}")
     for name in set(writer.names(SECRETS)) - set(writer.names(parent)):
         writer.rmtree(f"{SECRETS}/{name}")
@@ -290,131 +173,20 @@ def tidy(writer: Writer) -> None:
         writer.rmdir(HOME)
 
 
-def _remove_packages(
-    writer: Writer,
-    facts: Facts,
-    checkpoint: Checkpoint,
-    brought: list[str],
-    say: Callable[[str], None],
-    former: str,
-) -> dict[str, str]:
-    """Stop what they run, put back what they replaced, remove them and what they leave behind.
-
-    Of an apply whose ``former`` state was done, mail that comes until the last moment is let
-    leave. Why some packages stay, by name: of one that failed just now, nobody uses any.
-    """
-    lost, before = checkpoint.packages_lost or [], checkpoint.packages_before
-    if "postfix" in brought and facts.postfix is not None:
-        if former == "done":
-            leaving.stop_empty(writer, facts, say)
-        else:
-            _stop_empty_at_once(writer, facts)
-    if facts.distro is None or not (brought or lost or checkpoint.packages_replaced):
-        return {}
-    if lost:
-        say(f"bringing {', '.join(lost)} back")
-        neighbour.set_aside(writer, checkpoint)
-    if lost or checkpoint.packages_replaced:
-        packages.bring_back(writer, facts.distro, lost, before, brought, say)
-        end_postdrops(writer)
-    kept: dict[str, str] = {}
-    if former in ("done", "undoing"):
-        kept = keepers.staying(writer, facts.distro, brought, checkpoint.packages_along)
-    going = [name for name in brought if name not in kept]
-    if going:
-        say(f"removing {', '.join(going)}")
-        packages.uninstall(writer, facts.distro, going, say, checkpoint.packages_configured)
-        service.forget_failures(writer, facts)
-    packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
-    if "postfix" not in kept:
-        _remove_leftovers(writer, set(facts.distro.leftovers) - set(checkpoint.leftovers_before))
-    return kept
-
-
-def _stop_empty_at_once(writer: Writer, facts: Facts) -> None:
-    close_sendmail(writer)
-    service.act(writer, facts, "stop")
-    count = leaving.count_waiting(writer, facts)
-    if count:
-        # It came between the first look and now: forward, not back.
-        open_sendmail(writer)
-        service.act(writer, facts, "start")
-        raise leaving.refuse_waiting(count)
-    service.retire(writer, facts)
-
-
-def _remove_leftovers(writer: Writer, paths: set[str]) -> None:
-    for path in sorted(paths):
-        state = writer.state(path, content=False)
-        if state is not None and state.kind == "directory":
-            writer.rmtree(path)
-        else:
-            writer.remove(path)
-
-
-def _lost(checkpoint: Checkpoint, facts: Facts) -> list[str]:
-    """The packages that this transaction replaced and that are still gone."""
-    if checkpoint.packages_lost is not None:
-        return [name for name in checkpoint.packages_lost if name not in facts.packages]
-    if checkpoint.state == "done" or checkpoint.handed_over or not checkpoint.packages_asked:
-        return []
-    return sorted(set(checkpoint.packages_before) - set(facts.packages))
-
-
-def _brought(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> list[str]:
-    """The packages that this transaction brought and that are still there."""
-    if checkpoint.packages_brought is not None:
-        return [name for name in checkpoint.packages_brought if name in facts.packages]
-    if checkpoint.state == "done" or not checkpoint.packages_asked:
-        return []
-    if checkpoint.handed_over and facts.distro is not None:
-        asked = checkpoint.packages_asked
-        return packages.came_for(writer, facts.distro, asked, checkpoint.packages_before)
-    # Cut off while installing: what is there now and was not before came with it.
-    return sorted(set(facts.packages) - set(checkpoint.packages_before))
-
-
-def _is_ours(state: FileState | None, entry: dict[str, Any]) -> bool:
-    """Whether a path is as the transaction left it, or as it was before."""
-    before = entry["before"]
-    if entry.get("packaged"):
-        return True  # a package's file took the place of somebody's: neither is an edit
-    if state is None:
-        return entry["after"] is None or before is None
-    if state.kind == "link":
-        return before is not None and before.get("target") == state.target
-    known = {entry["after"], (before or {}).get("sha256")}
-    return digest(state.data) in known
-
-
-def _restore(writer: Writer, checkpoint: Checkpoint, entry: dict[str, Any]) -> None:
-    path, before = entry["path"], entry["before"]
-    writer.remove(path + TEMPORARY)
-    if before is None:
-        writer.remove(path)
-        return
-    parent = path.rpartition("/")[0]
-    if writer.state(parent, content=False) is None:
-        writer.mkdir(parent, 0o755)
-    if before["kind"] == "link":
-        writer.symlink(path, before["target"])
-        return
-    data = Store(writer).backup(checkpoint, entry)
-    writer.write(path, data, before["mode"], before["uid"], before["gid"])
-
-
-def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
+def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> list[str]:
     was = checkpoint.service
     if facts.systemd and facts.service.enabled != was.get("enabled", False):
         service.act(writer, facts, "enable" if was.get("enabled") else "disable")
     if was.get("running"):
         # Not reload: inet_interfaces may differ (docs/promises.md).
-        service.act(writer, facts, "restart")
+        odd = service.restart_anyhow(writer, facts)
         if not guard.is_running_at_boot(writer) and not service.is_running(writer, facts):
             raise HostError(
                 "service-not-restored",
                 "Postfix did not start again with its former configuration",
                 "look at the log of Postfix; its files are as they were before",
             )
-    elif facts.master_running or (guard.is_running_at_boot(writer) and not was.get("enabled")):
+        return [odd] if odd else []
+    if facts.master_running or (guard.is_running_at_boot(writer) and not was.get("enabled")):
         service.act(writer, facts, "stop")  # at boot: it waits for us, to start then
+    return []

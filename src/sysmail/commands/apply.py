@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Callable, Optional
 
 from sysmail import signals
-from sysmail.apply import Checkpoint, Store, Transaction, is_pending, revert
+from sysmail.apply import Checkpoint, Store, Transaction, is_pending
 from sysmail.apply.checkpoint import WAITING, keep_passwords, save
+from sysmail.apply.preflight import check_steps, wait_for_packages
 from sysmail.apply.scratch import try_candidate
 from sysmail.commands.policy_source import Given
 from sysmail.commands.refusals import refuse_busy_port, refuse_takeover
@@ -19,6 +20,7 @@ from sysmail.commands.situation import (
     look,
     probe_next_hop,
 )
+from sysmail.commands.wayback import describe_all, go_back, kept_notes
 from sysmail.describe import describe
 from sysmail.desired import Desired
 from sysmail.errors import HostError, StepError, SysmailError
@@ -69,6 +71,10 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
     except HostError as error:
         error.message += "; nothing was changed"
         raise
+    if situation.steps:
+        if situation.facts.distro is not None and pending is None:
+            wait_for_packages(writer, situation.facts.distro)
+        check_steps(writer, situation.facts, situation.steps)
     _note_outage(writer, situation, trouble)
     if not situation.steps and not acknowledge and pending is None:
         return _report(Proof(writer, situation, trouble), (), trouble)
@@ -130,17 +136,19 @@ def _or_back(writer: Writer, checkpoint: Checkpoint, say: Say) -> Iterator[None]
         yield
     except BaseException as error:
         signals.hold()
+        remedy = ""
         if is_pending(writer, checkpoint, seconds=0.0):
             checkpoint.state, checkpoint.time = WAITING, writer.now()
             save(writer, checkpoint)
             kept = f"a package manager is at work, so the host stays prepared for it; {GO_ON}"
         else:
             say("going back to how the host was")
-            kept = revert(writer, checkpoint, say)
+            kept, remedy = go_back(writer, checkpoint, say)
         if isinstance(error, SysmailError):
             error.message += f"; {kept}" if kept else "; the host is as it was before"
+            error.remedy += f". The way back: {remedy}" if remedy else ""
         elif kept:
-            raise StepError("interrupted", f"interrupted; {kept}", GO_ON) from error
+            raise StepError("interrupted", f"interrupted; {kept}", remedy or GO_ON) from error
         raise
 
 
@@ -156,7 +164,8 @@ def _finish(
     """The steps, the proof, and the end of the transaction."""
     checkpoint = transaction.checkpoint
     done = _carry_out(transaction, writer, situation, say, hand_over=hand_over)
-    results = (*(StepResult(**step) for step in checkpoint.steps), *map(describe, done))
+    told = describe_all(done, situation.edited)
+    results = (*(StepResult(**step) for step in checkpoint.steps), *told)
     if hand_over and done and _is_installation(done[-1]):
         checkpoint.state, checkpoint.steps = WAITING, [vars(result) for result in results]
         checkpoint.time, checkpoint.handed_over = writer.now(), True
@@ -170,7 +179,7 @@ def _finish(
     checkpoint.steps = []
     signals.hold()
     transaction.commit()
-    return report
+    return replace(report, notes=kept_notes(checkpoint, situation.edited))
 
 
 def _ask_next_hop(writer: Writer, situation: Situation) -> Optional[HostError]:

@@ -8,7 +8,7 @@ from typing import Optional
 from sysmail.commands.policy_source import Given
 from sysmail.commands.refusals import refuse_busy_port, refuse_takeover
 from sysmail.commands.situation import look
-from sysmail.describe import describe
+from sysmail.commands.wayback import describe_all
 from sysmail.host.port import Reader
 from sysmail.report import Report
 
@@ -29,7 +29,7 @@ def run(
     if situation.steps:
         adopted = refuse_takeover(reader, situation, adopt=adopt)
         refuse_busy_port(reader, situation)
-    steps = tuple(describe(step) for step in situation.steps)
+    steps = describe_all(situation.steps, situation.edited)
     return Report(
         command="plan",
         outcome="changes" if steps else "nothing-to-do",

@@ -6,6 +6,7 @@ cannot, the command refuses and says what waits; nothing was changed then.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Callable, Optional
@@ -14,7 +15,7 @@ from sysmail import signals
 from sysmail.apply import (
     Checkpoint,
     Store,
-    check_edits,
+    check_undo,
     is_pending,
     leaving,
     removes_postfix,
@@ -34,30 +35,31 @@ def rollback(writer: Writer, say: Say, *, force: bool) -> Report:
     """Undo the last apply. The lock must be held."""
     checkpoints = _checkpoints(writer)
     last = checkpoints[-1]
-    check_edits(writer, [last], force=force)
+    check_undo(writer, [last], force=force)
     _let_leave(writer, [last], say, first=len(checkpoints) == 1, force=force)
     signals.hold()
-    kept = undo(writer, last, say, force=force)
-    return _report(writer, "rollback", "rolled-back", [last], kept)
+    notes = undo(writer, last, say, force=force)
+    return _report(writer, "rollback", "rolled-back", [last], notes)
 
 
 def remove(writer: Writer, say: Say, *, force: bool) -> Report:
     """Undo every apply, the last one first: the host as sysmail found it."""
     checkpoints = _checkpoints(writer)
-    check_edits(writer, checkpoints, force=force)
+    check_undo(writer, checkpoints, force=force)
     _let_leave(writer, checkpoints, say, first=True, force=force)
     signals.hold()
-    kept: list[str] = []
+    notes: list[str] = []
     for checkpoint in reversed(checkpoints):
-        # Checked above, all at once: an edit that an apply had kept comes back on the way.
-        kept += undo(writer, checkpoint, say, force=True)
-    return _report(writer, "remove", "removed", checkpoints[::-1], kept)
+        # Checked above, all at once: an edit that an apply had kept comes back on the way, and is
+        # kept once more.
+        notes += undo(writer, checkpoint, say, force=True)
+    return _report(writer, "remove", "removed", checkpoints[::-1], notes)
 
 
 def foresee(writer: Writer) -> Report:
     """What ``remove`` would undo. RefusedError where it would refuse, as far as that is known."""
     checkpoints = _checkpoints(writer)
-    check_edits(writer, checkpoints, force=False)
+    check_undo(writer, checkpoints, force=False)
     facts = collect(writer)
     goes = removes_postfix(writer, checkpoints, facts)
     waiting: list[object] = []
@@ -115,7 +117,7 @@ def _require_packages(writer: Writer, pending: Checkpoint) -> None:
 
 
 def _report(
-    reader: Reader, command: str, outcome: str, undone: list[Checkpoint], kept: list[str]
+    reader: Reader, command: str, outcome: str, undone: list[Checkpoint], notes: Sequence[str]
 ) -> Report:
     steps = [
         StepResult(f"checkpoint {c.number}", f"undo {c.kind} {c.number}: {len(c.files)} files")
@@ -129,7 +131,7 @@ def _report(
         changed=True,
         route=_route(now),
         steps=tuple(steps),
-        notes=(*kept, _in_force(now)),
+        notes=(*notes, _in_force(now)),
     )
 
 

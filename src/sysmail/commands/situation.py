@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from sysmail import queue, submissions
 from sysmail.apply.checkpoint import Checkpoint, Store
+from sysmail.apply.edits import edits
 from sysmail.commands.policy_source import Given, load_password, load_policy
 from sysmail.commands.probe import port_owner, talk
 from sysmail.desired import Desired
@@ -38,6 +39,7 @@ class Situation:
     would have to go, None where it cannot be listed. ``trouble`` is what talking to Mailu ran
     into where the decision depended on it; ``probed``: it did. ``down_for`` are
     the seconds that a Mailu in use has not answered for. ``relay_asked``: the relay was asked for.
+    ``edited`` are the paths that somebody changed since the last apply, and how.
     """
 
     facts: Facts
@@ -55,6 +57,7 @@ class Situation:
     probed: bool = False
     down_for: float = 0.0
     relay_asked: bool = False
+    edited: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passwords(self) -> dict[str, str]:
@@ -130,6 +133,7 @@ def look(
         probed=probed,
         down_for=seen.down_for,
         relay_asked=relay,
+        edited=edits(reader, [c for c in store.load() if c.state == "done"], files),
     )
 
 

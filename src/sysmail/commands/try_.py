@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
 from sysmail import queue, signals, takeover
-from sysmail.apply import Checkpoint, Store, Transaction, revert
+from sysmail.apply import Checkpoint, Store, Transaction
 from sysmail.commands.apply import GO_ON
 from sysmail.commands.send import send
 from sysmail.commands.situation import file_states
+from sysmail.commands.wayback import go_back
 from sysmail.describe import describe
 from sysmail.desired import Desired
 from sysmail.entrances import Entrance, entrances, message_id
@@ -148,8 +149,8 @@ def _send_all(writer: Writer, catcher: Catcher, sender: str, token: str) -> list
             send(writer, entrance, sender, token)
         except SysmailError as error:
             failed[message_id(entrance, token)] = error.message
-    deadline = writer.now() + ARRIVAL_SECONDS
-    while len(catcher.messages()) < len(sent) - len(failed) and writer.now() < deadline:
+    deadline = writer.elapsed() + ARRIVAL_SECONDS
+    while len(catcher.messages()) < len(sent) - len(failed) and writer.elapsed() < deadline:
         writer.sleep(0.02)
     caught = {_message_id(message.data): message for message in catcher.messages()}
     return [
@@ -183,7 +184,7 @@ def _put_back(
             writer.run(["postsuper", "-d", message.queue_id])
     others = [message for message in messages if message.sender != sender]
     say("putting the host back as it was")
-    kept = revert(writer, checkpoint, say)
+    kept, _ = go_back(writer, checkpoint, say)
     if original.master_running and others:
         writer.run(["postqueue", "-f"])
     return kept, len(others)

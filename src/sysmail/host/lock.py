@@ -13,6 +13,7 @@ import os
 import time
 
 from sysmail.errors import RefusedError
+from sysmail.host.told import told
 
 __all__ = ["FileLock", "is_locked"]
 
@@ -21,8 +22,9 @@ class FileLock:
     """An exclusive lock on ``path``; ``words`` say who holds it, ``wait``: seconds to try."""
 
     def __init__(self, path: str, words: str, wait: float) -> None:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with told(path, "written"):
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + wait
         while True:
             try:
@@ -38,12 +40,14 @@ class FileLock:
                         "wait until it is done, then retry",
                     ) from None
                 time.sleep(0.1)
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, words.encode(), 0)
+        with contextlib.suppress(OSError):  # held all the same where /run is full
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, words.encode(), 0)
 
     def release(self) -> None:
         """Give the lock back. The file stays: removing it would let two processes lock two."""
-        os.ftruncate(self._descriptor, 0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
 

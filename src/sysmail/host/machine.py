@@ -13,11 +13,13 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import Catcher, Completed, FileState, Lock, SmtpSession
+from sysmail.host.storage import Storage
+from sysmail.host.told import FILE_REMEDY, told
 
 __all__ = ["Machine"]
 
@@ -55,29 +57,7 @@ def _sync(path: str, flags: int = 0) -> None:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def _told(path: str, doing: str) -> Iterator[None]:
-    """Turn an OSError into a HostError with a stable code."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise HostError(
-            "file-not-" + doing,
-            f"{path} could not be {doing}: {reason}",
-            _FILE_REMEDY.get(error.errno or 0, f"look at {path} and its file system, then retry"),
-        ) from error
-
-
-_FILE_REMEDY = {
-    13: "run sysmail as root",
-    1: "the file may be immutable (lsattr shows an i): chattr -i it, then retry",
-    28: "the disk is full: free space or inodes (df -h, df -i), then retry",
-    30: "the file system is mounted read-only: remount it, then retry",
-}
-
-
-class Machine:
+class Machine(Storage):
     """The host that sysmail runs on."""
 
     def ask(
@@ -123,11 +103,12 @@ class Machine:
                 timeout=timeout,
                 check=False,
                 cwd="/",
+                start_new_session=True,  # Ctrl-C at a terminal is for us alone
                 **identity,
             )
         except FileNotFoundError:
             return Completed(tuple(argv), 127, "", f"{argv[0]}: not found")
-        except PermissionError as error:
+        except OSError as error:
             return Completed(tuple(argv), 126, "", f"{argv[0]}: {error.strerror}")
         except subprocess.TimeoutExpired:
             return Completed(tuple(argv), 124, "", f"{argv[0]}: no answer in {timeout:g} s")
@@ -153,9 +134,12 @@ class Machine:
                 stderr=subprocess.STDOUT,
                 env=_environment(env),
                 cwd="/",
+                start_new_session=True,
             )
         except FileNotFoundError:
             return Completed(tuple(argv), 127, "", f"{argv[0]}: not found")
+        except OSError as error:
+            return Completed(tuple(argv), 126, "", f"{argv[0]}: {error.strerror}")
         lines: list[str] = []
         guard = threading.Timer(timeout, process.kill)
         guard.start()
@@ -176,7 +160,7 @@ class Machine:
     def read(self, path: str, limit: int = 16_000_000) -> Optional[bytes]:
         """The content of a file, at most ``limit`` bytes of it."""
         try:
-            with _told(path, "read"), open(path, "rb") as handle:
+            with told(path, "read"), open(path, "rb") as handle:
                 return handle.read(limit)
         except HostError as error:
             # A file of /proc says "no such process" when its process ends between open and read.
@@ -195,7 +179,7 @@ class Machine:
             raise HostError(
                 "file-not-read",
                 f"{path} could not be read: {error.strerror}",
-                _FILE_REMEDY.get(error.errno or 0, f"look at {path} and its file system"),
+                FILE_REMEDY.get(error.errno or 0, f"look at {path} and its file system"),
             ) from error
         mode, owner = stat.S_IMODE(info.st_mode), (info.st_uid, info.st_gid)
         if stat.S_ISLNK(info.st_mode):
@@ -308,7 +292,7 @@ class Machine:
     def write(self, path: str, data: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
         """Replace a file in one step: written beside it, synced, renamed, directory synced."""
         temporary = path + TEMPORARY
-        with _told(path, "written"):
+        with told(path, "written"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             # 0600 until owner and mode are set: a secret is never readable in between.
@@ -335,7 +319,7 @@ class Machine:
     def symlink(self, path: str, target: str) -> None:
         """Replace a path by a symbolic link in one step."""
         temporary = path + TEMPORARY
-        with _told(path, "written"):
+        with told(path, "written"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             os.symlink(target, temporary)
@@ -353,7 +337,7 @@ class Machine:
         parent = os.path.dirname(path)
         if not os.path.isdir(parent):
             self.mkdir(parent, 0o755)
-        with _told(path, "written"):
+        with told(path, "written"):
             umask = os.umask(0)
             try:
                 os.mkdir(path, mode)  # at once: a death leaves none that is closed to its users
@@ -366,7 +350,7 @@ class Machine:
 
     def set_access(self, path: str, mode: int, uid: int, gid: int) -> None:
         """Set owner and mode of what is there."""
-        with _told(path, "written"):
+        with told(path, "written"):
             os.chown(path, uid, gid, follow_symlinks=False)
             if not os.path.islink(path):
                 os.chmod(path, mode)
@@ -374,7 +358,7 @@ class Machine:
 
     def remove(self, path: str) -> None:
         """Remove a file or a link."""
-        with _told(path, "removed"):
+        with told(path, "removed"):
             try:
                 os.unlink(path)
             except (FileNotFoundError, NotADirectoryError):
@@ -393,7 +377,7 @@ class Machine:
         if os.path.islink(path):
             self.remove(path)
             return
-        with _told(path, "removed"):
+        with told(path, "removed"):
             for root, directories, files in os.walk(path, topdown=False):
                 for name in files:
                     os.unlink(os.path.join(root, name))

@@ -17,6 +17,7 @@ __all__ = [
     "FileState",
     "Lock",
     "Reader",
+    "Room",
     "SmtpReply",
     "SmtpSession",
     "Writer",
@@ -53,6 +54,24 @@ class FileState:
     target: str = ""
     size: int = 0
     mtime: float = 0.0
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where a path would be changed: its file system, and what stands in the way.
+
+    ``device`` tells file systems apart. ``free`` bytes and ``inodes`` are what root
+    can still take, ``inodes`` -1 where they are not counted. ``immutable`` is the
+    path with chattr(1)'s i or a, itself or its folder, else empty. ``mounted``:
+    something is mounted on the very path, so that it cannot be replaced.
+    """
+
+    device: int
+    free: int
+    inodes: int = -1
+    read_only: bool = False
+    immutable: str = ""
+    mounted: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +160,12 @@ class Reader(Protocol):
     def now(self) -> float:
         """Seconds since the epoch."""
 
+    def elapsed(self) -> float:
+        """Seconds on a clock that nobody sets, to wait by."""
+
+    def room(self, path: str) -> Room:
+        """What stands in the way of a change of a path, and how much fits beside it."""
+
     def can_connect(self, address: str, port: int, source: str = "", timeout: float = 3.0) -> bool:
         """Whether a TCP connection is accepted."""
 
@@ -162,6 +187,12 @@ class Reader(Protocol):
 
     def is_locked(self, path: str) -> bool:
         """Whether a process holds a lock of fcntl(2) on a file; False where there is none."""
+
+    def holder(self, path: str) -> str:
+        """Who holds a lock of fcntl(2) on a file, such as ``apt-get (pid 812)``; else empty."""
+
+    def user_of(self, path: str) -> str:
+        """A process that has a file open, such as ``pacman (pid 812)``; else empty."""
 
     def socket_inodes(self, pid: int) -> set[int]:
         """The sockets that a process has open, by inode; empty where it may not be seen."""
@@ -190,6 +221,12 @@ class Writer(Reader, Protocol):
 
     def symlink(self, path: str, target: str) -> None:
         """Replace a path by a symbolic link in one step."""
+
+    def keep(self, path: str, name: str) -> bool:
+        """Give a file a second name, which takes no space; False where that cannot be."""
+
+    def rename(self, path: str, name: str) -> None:
+        """Put what is at ``path`` in the place of ``name`` in one step, which takes no space."""
 
     def mkdir(self, path: str, mode: int, uid: int = 0, gid: int = 0) -> None:
         """Make a directory and those above it; nothing happens where it is there."""

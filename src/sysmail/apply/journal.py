@@ -1,0 +1,111 @@
+"""What a journal may look like: every value is of the type that the code relies on. Pure.
+
+A disk, an editor or a bad copy can leave a journal that is JSON and still no
+journal. Nothing of such a one is carried out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Callable
+
+__all__ = ["read"]
+
+_STATES = {"open", "packages", "done", "undoing"}
+_HASH = re.compile("[0-9a-f]{64}")
+
+
+def read(text: bytes, types: Mapping[str, str]) -> dict[str, Any]:
+    """The values of a journal by name; ``types`` are those of their annotations.
+
+    ValueError with a sentence where it is none. Names that are not in ``types``
+    are of a newer sysmail, and are left for the caller to see.
+    """
+    try:
+        data = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(data, dict):
+        raise ValueError("it is not a table of names and values")  # noqa: TRY004 - of its text
+    for name in ("number", "kind", "state"):
+        if name not in data:
+            raise ValueError(f"it has no {name}")
+    for name, value in data.items():
+        check = _TYPES.get(types.get(name, ""))
+        if check is not None and not check(value):
+            raise ValueError(f"its {name} is not of the kind that was written")
+    if data["state"] not in _STATES:
+        raise ValueError(f"its state is {data['state']!r}")
+    if data.get("route") and not {"name", "next_hop", "reason"} <= set(data["route"]):
+        raise ValueError("its route is not whole")
+    for entry in data.get("files", []):
+        _check_entry(entry)
+    return data
+
+
+def _check_entry(entry: Mapping[str, Any]) -> None:
+    path, before, after = (entry.get(name) for name in ("path", "before", "after"))
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        raise ValueError("an entry of its files has no path")
+    if after is not None and not (isinstance(after, str) and _HASH.fullmatch(after)):
+        raise ValueError(f"what {path} was given has no hash")
+    if "access" in entry and not (_list_of(int)(entry["access"]) and len(entry["access"]) == 3):
+        raise ValueError(f"the owner and mode that {path} was given are not whole")
+    if before is not None and not _is_former(before):
+        raise ValueError(f"what {path} was before is not whole")
+
+
+def _is_former(before: Any) -> bool:
+    if not isinstance(before, dict) or not all(_is(before.get(n), int) for n in _ACCESS):
+        return False
+    if before.get("kind") == "link":
+        return isinstance(before.get("target"), str) and "\0" not in before["target"]
+    backup, digest = before.get("backup"), before.get("sha256")
+    return (
+        before.get("kind") == "file"
+        and isinstance(backup, str)
+        and re.fullmatch("[0-9]{3,}", backup) is not None
+        and isinstance(digest, str)
+        and _HASH.fullmatch(digest) is not None
+    )
+
+
+_ACCESS = ("mode", "uid", "gid")
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _list_of(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(_is(each, kind) for each in value)
+
+
+def _table_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(check(each) for each in value.values())
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_time(value: Any) -> bool:
+    return (_is(value, int) and abs(value) < 10**12) or (_is(value, float) and math.isfinite(value))
+
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "int": lambda value: _is(value, int) and value > 0,
+    "float": _is_time,
+    "bool": _is_truth,
+    "str": lambda value: isinstance(value, str),
+    "dict[str, Any]": lambda value: isinstance(value, dict),
+    "dict[str, str]": _table_of(lambda value: isinstance(value, str)),
+    "dict[str, bool]": _table_of(_is_truth),
+    "dict[str, dict[str, bool]]": _table_of(_table_of(_is_truth)),
+    "list[str]": _list_of(str),
+    "list[dict[str, Any]]": _list_of(dict),
+    "Optional[list[str]]": lambda value: value is None or _list_of(str)(value),
+}

@@ -1,0 +1,165 @@
+"""Looks for what would keep a change from being made, before anything is touched.
+
+A read-only file system, an immutable file, a full disk and a package manager
+that somebody else runs are found in milliseconds. Found in the middle of a
+transaction they have to be undone, which the same fault may hinder.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sysmail.apply.checkpoint import HOME, Checkpoint
+from sysmail.distro import Distro
+from sysmail.errors import RefusedError
+from sysmail.facts.model import Facts
+from sysmail.host.port import Reader, Room, Writer
+from sysmail.plan import DownloadPackages, InstallPackages, RemoveFile, Step, WriteFile
+
+__all__ = ["check_steps", "check_way_back", "wait_for_packages"]
+
+BLOCK = 4096
+JOURNAL = 256 * 1024
+PACKAGES = 16 * 1024 * 1024
+"""Less than any relay needs: what is not enough for it cannot be enough."""
+
+SCRATCH = "/run/sysmail/scratch"
+LOCK_SECONDS = 20.0
+PAUSE = 0.2
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A path that will be written or removed, with the bytes that takes meanwhile."""
+
+    path: str
+    size: int = BLOCK
+
+
+def check_steps(reader: Reader, facts: Facts, steps: Sequence[Step]) -> None:
+    """RefusedError with the path and the reason when a step cannot be done. Nothing is changed."""
+    changes = [_Change(HOME, JOURNAL)]
+    for step in steps:
+        if isinstance(step, WriteFile):
+            changes.append(_Change(step.file.path, _blocks(len(step.file.data))))
+            former = step.before.size if step.before is not None else 0
+            changes.append(_Change(HOME, _blocks(former)))
+        elif isinstance(step, RemoveFile):
+            changes.append(_Change(step.path))
+        elif isinstance(step, (DownloadPackages, InstallPackages)):
+            changes += [_Change(path, PACKAGES) for path in ("/usr", "/var")]
+            changes.append(_Change("/etc"))
+    if facts.postfix is not None:
+        changes.append(_Change(SCRATCH, JOURNAL))
+    _require(reader, changes)
+
+
+def check_way_back(reader: Reader, checkpoints: Iterable[Checkpoint]) -> None:
+    """The same for a rollback or a removal."""
+    changes = [_Change(HOME, JOURNAL)]
+    for checkpoint in checkpoints:
+        for entry in checkpoint.files:
+            before = entry["before"] or {}
+            state = reader.state(checkpoint.kept(before)) if "backup" in before else None
+            changes.append(_Change(entry["path"], _blocks(state.size if state else 0)))
+        changes += [_Change(path) for path in ("/usr", "/var") if checkpoint.packages_brought]
+    _require(reader, changes)
+
+
+def _blocks(size: int) -> int:
+    return (size // BLOCK + 1) * BLOCK
+
+
+def _require(reader: Reader, changes: Sequence[_Change]) -> None:
+    rooms = {each.path: reader.room(each.path) for each in changes}
+    for path, room in rooms.items():
+        _require_changeable(path, room)
+    for room in {room.device: room for room in rooms.values()}.values():
+        ours = [each for each in changes if rooms[each.path].device == room.device]
+        _require_space(ours, room)
+
+
+def _require_changeable(path: str, room: Room) -> None:
+    if room.read_only:
+        raise RefusedError(
+            "file-system-read-only",
+            f"{path} is on a file system that is mounted read-only (EROFS); nothing was changed",
+            "remount it for writing, for instance `mount -o remount,rw "
+            f"{posixpath.dirname(path)}`; a disk that failed is often remounted so: see dmesg",
+        )
+    if room.immutable:
+        raise RefusedError(
+            "file-immutable",
+            f"{room.immutable} is immutable or append-only (EPERM; lsattr shows an i or an a), "
+            f"and {path} would be changed; nothing was changed",
+            f"`chattr -i -a {room.immutable}`, once whoever set it agrees; then retry",
+        )
+    if room.mounted:
+        raise RefusedError(
+            "file-mounted",
+            f"a file is mounted on {path} (EBUSY), which can therefore not be replaced; nothing "
+            "was changed",
+            f"`umount {path}`, or leave the mail of this host to whoever mounted it; then retry",
+        )
+
+
+def _require_space(changes: Sequence[_Change], room: Room) -> None:
+    needed = sum(each.size for each in changes)
+    paths = list(dict.fromkeys(each.path for each in changes))
+    # What takes most of it says best which file system is meant.
+    path = max(changes, key=lambda each: each.size).path
+    if room.free < needed:
+        raise RefusedError(
+            "disk-full",
+            f"the file system of {path} has {_kilobytes(room.free)} free, and "
+            f"{_kilobytes(needed)} are needed; nothing was changed",
+            f"free space there (`df -h {path}`), then retry",
+        )
+    if 0 <= room.inodes < len(paths) * 2:
+        raise RefusedError(
+            "no-inodes",
+            f"the file system of {path} has room for {room.inodes} more files, and "
+            f"{len(paths) * 2} are needed; nothing was changed",
+            f"remove files there (`df -i {path}`), then retry",
+        )
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size // 1024} kB" if size < 10 * 1024**2 else f"{size // 1024**2} MB"
+
+
+def wait_for_packages(writer: Writer, distro: Distro, seconds: float = LOCK_SECONDS) -> None:
+    """RefusedError that names who holds the package manager, if that lasts.
+
+    Also where nothing has to be installed: whoever installs or upgrades Postfix just now
+    writes the same files and starts the same service.
+    """
+    deadline = writer.elapsed() + seconds
+    while True:
+        busy = _busy(writer, distro)
+        if not busy:
+            return
+        if writer.elapsed() >= deadline:
+            break
+        writer.sleep(PAUSE)
+    raise RefusedError(
+        "package-manager-busy",
+        f"{busy}; nothing was changed",
+        f"wait until it is done, then retry; where no {distro.name} runs any more, the lock was "
+        "left behind by one that died, and can be removed",
+    )
+
+
+def _busy(reader: Reader, distro: Distro) -> str:
+    for path in distro.lock_files:
+        if reader.state(path, content=False) is not None:
+            holder = reader.user_of(path)
+            who = f"{holder} has made {path}" if holder else f"{path} is there"
+            return f"{distro.name} is at work: {who}"
+    for path in distro.locks:
+        if reader.is_locked(path):
+            holder = reader.holder(path) or "another process"
+            return f"{distro.name} is at work: {holder} holds {path}"
+    return ""

@@ -1,0 +1,65 @@
+"""The files of a checkpoint on the way back."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from sysmail.apply.checkpoint import FORMER, TEMPORARY, Checkpoint, Store
+from sysmail.apply.edits import changed_paths, is_former
+from sysmail.apply.retire import CLOSED
+from sysmail.errors import HostError
+from sysmail.host.port import Writer
+from sysmail.postfix import skeleton
+
+__all__ = ["restore_files"]
+
+
+def restore_files(
+    writer: Writer, checkpoint: Checkpoint, *, removed: bool, swapped: bool, closed: bool
+) -> None:
+    """Put every file back; ``removed``: packages that this transaction brought are gone again.
+
+    Where none of a mail program's was ``swapped``, what was only remembered was never
+    changed, and stays: it may be of a newer version of its package by now. ``closed``: a
+    Postfix stays that others need. It does not run, takes no mail that nobody would send,
+    and an update of its package finds a main.cf, or it would listen everywhere.
+    """
+    first: Optional[HostError] = None
+    changed = changed_paths(checkpoint)
+    for entry in reversed(checkpoint.files):
+        if not swapped and entry["path"] not in changed and writer.state(entry["path"]):
+            continue
+        # What a package put there that is gone again was not there before.
+        gone = removed and entry["path"] in checkpoint.absent_before
+        try:
+            _restore(writer, checkpoint, {**entry, "before": None} if gone else entry)
+        except HostError as error:
+            first = first or error
+    if closed:
+        file = skeleton()
+        writer.write(file.path, file.data + CLOSED, file.mode, file.uid, file.gid)
+    if first is not None:
+        raise first
+
+
+def _restore(writer: Writer, checkpoint: Checkpoint, entry: dict[str, Any]) -> None:
+    path, before = entry["path"], entry["before"]
+    writer.remove(path + TEMPORARY)
+    former = writer.state(path + FORMER)
+    if before is not None and former is not None and is_former(former, before):
+        writer.rename(path + FORMER, path)  # takes no space
+    if former is not None:
+        writer.remove(path + FORMER)
+    if before is None:
+        writer.remove(path)
+        return
+    if is_former(writer.state(path), before):
+        return
+    parent = path.rpartition("/")[0]
+    if writer.state(parent, content=False) is None:
+        writer.mkdir(parent, 0o755)
+    if before["kind"] == "link":
+        writer.symlink(path, before["target"])
+        return
+    data = Store(writer).backup(checkpoint, entry)
+    writer.write(path, data, before["mode"], before["uid"], before["gid"])

@@ -1,0 +1,124 @@
+"""The packages of a checkpoint on the way back: which came and went with it, and undoing that."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from sysmail.apply import keepers, leaving, neighbour, packages, service
+from sysmail.apply.checkpoint import Checkpoint, save
+from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
+from sysmail.errors import RefusedError
+from sysmail.facts.model import Facts
+from sysmail.host.port import Writer
+
+__all__ = ["brought", "lost", "removes_postfix", "undo_packages"]
+
+
+def removes_postfix(writer: Writer, checkpoints: list[Checkpoint], facts: Facts) -> bool:
+    """Whether undoing these takes Postfix away, and with it the queue."""
+    return any("postfix" in brought(writer, checkpoint, facts) for checkpoint in checkpoints)
+
+
+def undo_packages(
+    writer: Writer, facts: Facts, checkpoint: Checkpoint, former: str, say: Callable[[str], None]
+) -> dict[str, str]:
+    """Put the packages back as they were; why some stay, by name. RefusedError: nothing changed."""
+    try:
+        return _remove_packages(
+            writer,
+            facts,
+            checkpoint,
+            checkpoint.packages_removing or [],
+            say,
+            former,
+        )
+    except RefusedError:
+        # Nothing was undone, so a later command must not go on with it by itself.
+        if former == "done":
+            checkpoint.state, checkpoint.packages_removing = former, None
+            save(writer, checkpoint)
+        raise
+
+
+def _remove_packages(
+    writer: Writer,
+    facts: Facts,
+    checkpoint: Checkpoint,
+    came: list[str],
+    say: Callable[[str], None],
+    former: str,
+) -> dict[str, str]:
+    """Stop what they run, put back what they replaced, remove them and what they leave behind.
+
+    Of an apply whose ``former`` state was done, mail that comes until the last moment is let
+    leave. Why some packages stay, by name: of one that failed just now, nobody uses any.
+    """
+    gone, before = checkpoint.packages_lost or [], checkpoint.packages_before
+    if "postfix" in came and facts.postfix is not None:
+        if former == "done":
+            leaving.stop_empty(writer, facts, say)
+        else:
+            _stop_empty_at_once(writer, facts)
+    if facts.distro is None or not (came or gone or checkpoint.packages_replaced):
+        return {}
+    if gone:
+        say(f"bringing {', '.join(gone)} back")
+        neighbour.set_aside(writer, checkpoint)
+    if gone or checkpoint.packages_replaced:
+        packages.bring_back(writer, facts.distro, gone, before, came, say)
+        end_postdrops(writer)
+    kept: dict[str, str] = {}
+    if former in ("done", "undoing"):
+        kept = keepers.staying(writer, facts.distro, came, checkpoint.packages_along)
+    going = [name for name in came if name not in kept]
+    if going:
+        say(f"removing {', '.join(going)}")
+        packages.uninstall(writer, facts.distro, going, say, checkpoint.packages_configured)
+        service.forget_failures(writer, facts)
+    packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
+    if "postfix" not in kept:
+        _remove_leftovers(writer, set(facts.distro.leftovers) - set(checkpoint.leftovers_before))
+    return kept
+
+
+def _stop_empty_at_once(writer: Writer, facts: Facts) -> None:
+    close_sendmail(writer)
+    service.act(writer, facts, "stop")
+    count = leaving.count_waiting(writer, facts)
+    if count:
+        # It came between the first look and now: forward, not back.
+        open_sendmail(writer)
+        service.act(writer, facts, "start")
+        raise leaving.refuse_waiting(count)
+    service.retire(writer, facts)
+
+
+def _remove_leftovers(writer: Writer, paths: set[str]) -> None:
+    for path in sorted(paths):
+        state = writer.state(path, content=False)
+        if state is not None and state.kind == "directory":
+            writer.rmtree(path)
+        else:
+            writer.remove(path)
+
+
+def lost(checkpoint: Checkpoint, facts: Facts) -> list[str]:
+    """The packages that this transaction replaced and that are still gone."""
+    if checkpoint.packages_lost is not None:
+        return [name for name in checkpoint.packages_lost if name not in facts.packages]
+    if checkpoint.state == "done" or checkpoint.handed_over or not checkpoint.packages_asked:
+        return []
+    return sorted(set(checkpoint.packages_before) - set(facts.packages))
+
+
+def brought(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> list[str]:
+    """The packages that this transaction brought and that are still there."""
+    if checkpoint.packages_brought is not None:
+        return [name for name in checkpoint.packages_brought if name in facts.packages]
+    if checkpoint.state == "done" or not checkpoint.packages_asked:
+        return []
+    if checkpoint.handed_over and facts.distro is not None:
+        asked = checkpoint.packages_asked
+        return packages.came_for(writer, facts.distro, asked, checkpoint.packages_before)
+    # Cut off while installing: what is there now and was not before came with it.
+    return sorted(set(facts.packages) - set(checkpoint.packages_before))
