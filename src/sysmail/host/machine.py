@@ -44,11 +44,8 @@ def _let_cool(descriptor: int) -> None:
 
 
 def _sync_directory(path: str) -> None:
-    _sync(path, os.O_DIRECTORY)
-
-
-def _sync(path: str, flags: int = 0) -> None:
-    descriptor = os.open(path, os.O_RDONLY | flags)
+    """Bring what a directory lists to the disk; of any path its own owner and mode."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -366,7 +363,7 @@ class Machine:
             os.chown(path, uid, gid, follow_symlinks=False)
             if not os.path.islink(path):
                 os.chmod(path, mode)
-                _sync(path)
+                _sync_directory(path)
 
     def remove(self, path: str) -> None:
         """Remove a file or a link."""
