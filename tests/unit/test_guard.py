@@ -166,8 +166,8 @@ def test_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     """The unit's log says what it did, and so does the next command, and no other."""
     host = boots(cut_in_the_middle())
     assert main(["recover"], host) == 0
-    assert "a apply that was cut off has been undone" in capsys.readouterr().out
-    for expected in (["recovered at boot: a apply that was cut off has been undone"], []):
+    assert "an apply that was cut off has been undone" in capsys.readouterr().out
+    for expected in (["recovered at boot: an apply that was cut off has been undone"], []):
         main(["--json", "status"], is_up(host))
         assert json.loads(capsys.readouterr().out).get("notes", []) == expected
 

@@ -40,8 +40,12 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
             continue
         say(f"undoing the {checkpoint.kind} that was cut off")
         kept = revert(writer, checkpoint, say)
-        told.append(kept or f"a {checkpoint.kind} that was cut off has been undone")
+        told.append(kept or f"{_a(checkpoint.kind)} that was cut off has been undone")
     return told
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
 def is_pending(
