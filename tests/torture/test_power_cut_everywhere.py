@@ -14,7 +14,9 @@ def test_the_power_goes_at_every_moment(
     lab: Lab, fresh_host: FreshHost, base: str, change: Change
 ) -> None:
     """A unit at boot brings the host to the old or the new before Postfix starts, never open."""
-    powered = Powered(lab, fresh_host(base, own_disk=True), change)
+    if base == "arch" and change.packages:
+        pytest.skip("exim4 is not in the lab's repository for pacman")
+    powered = Powered(lab, fresh_host, base, change)
     total = powered.count()
     for number in range(1, total + 1):
         powered.cut(number)
