@@ -6,6 +6,8 @@ import os
 import random
 
 import pytest
+from cutoff import KILLED, install_killer
+from onhost import apply, listeners, policy, sysmail
 from power import CHANGES, Change, Powered
 
 from lab import FreshHost, Lab
@@ -30,3 +32,30 @@ def test_the_power_goes_at_sampled_moments(
     chosen = random.Random(f"{SEED} {base} {change.name}")  # noqa: S311 - a sample, not a secret
     for _ in range(SAMPLES):
         powered.cut(chosen.randint(1, total))
+
+
+def test_a_damaged_journal_keeps_no_host_from_booting(lab: Lab, fresh_host: FreshHost) -> None:
+    """The unit has failed, its log says what to do, and Postfix runs on loopback alone."""
+    host = fresh_host(packages=["postfix", "msmtp"])
+    policy(host, 'admin = "old@example.org"\n')
+    apply(host)
+    policy(host, 'admin = "new@example.org"\n')
+    install_killer(host)
+    killed = host.run(["python3", KILLED, "15", "after", "apply"], check=False)
+    assert killed.returncode != 0
+    folder = "/var/lib/sysmail/checkpoints/0002"
+    host.run(f"truncate -s 20 {folder}/journal.json")
+    host.kill()
+    with lab.knock(host) as knocker:
+        host.boot()
+        knocks = knocker.stop()
+    assert (knocks.attempts > 0, knocks.successes) == (True, 0)
+    assert "sysmail-recover.service" in host.run("systemctl --failed --no-legend").stdout
+    log = host.run("journalctl -b -u sysmail-recover -o cat --no-pager").stdout
+    assert f"move {folder} away" in log
+    assert sorted(a for a in listeners(host) if a.endswith(":25")) == ["127.0.0.1:25", "[::1]:25"]
+    assert sysmail(host, "status").codes == ["journal-damaged"]
+    host.run(f"mv {folder} /root/damaged")
+    apply(host)
+    host.run("systemctl start sysmail-recover")
+    assert not host.run("systemctl --failed --no-legend").stdout
