@@ -124,7 +124,7 @@ class Machine:
             )
         except FileNotFoundError:
             return Completed(tuple(argv), 127, "", f"{argv[0]}: not found")
-        except PermissionError as error:
+        except OSError as error:  # not executable, or empty after a power cut
             return Completed(tuple(argv), 126, "", f"{argv[0]}: {error.strerror}")
         except subprocess.TimeoutExpired:
             return Completed(tuple(argv), 124, "", f"{argv[0]}: no answer in {timeout:g} s")
