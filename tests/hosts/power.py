@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from onhost import apply, differences, packages, policy, queue, sendmail, snapshot, sysmail
+from onhost import apply, differences, packages, policy, queue, sendmail, snapshot, sysmail, units
 
-from lab import Host, Lab
+from lab import FreshHost, Host, Lab
 
 CUT_AT = "/root/.cut_at.py"
 NEVER = 10**6
@@ -24,13 +24,15 @@ class Change:
     """What the power goes during: `prepare` brings the host to where `words` are run.
 
     ``admins`` are those of the policies that may be in force afterwards, None for a host that
-    is as it was before sysmail; the last one is what the change leads to.
+    is as it was before sysmail; the last one is what the change leads to. ``packages`` are
+    installed before.
     """
 
     name: str
     words: tuple[str, ...]
     prepare: Callable[[Host], None]
     admins: tuple[str | None, ...]
+    packages: tuple[str, ...] = ()
 
 
 def _first(host: Host) -> None:
@@ -57,6 +59,7 @@ def _away(host: Host) -> None:
 
 CHANGES = (
     Change("first install", ("apply",), _first, (None, OLD)),
+    Change("exim4 replaced", ("apply",), _first, (None, OLD), ("exim4",)),
     Change("policy change", ("apply",), _second, (OLD, NEW)),
     Change("rollback", ("rollback",), _back, (NEW, OLD)),
     Change("remove", ("remove",), _away, (OLD, None)),
@@ -66,9 +69,10 @@ CHANGES = (
 class Powered:
     """A host with a disk of its own, and one change of it."""
 
-    def __init__(self, lab: Lab, host: Host, change: Change) -> None:
-        self._lab, self.host, self._change = lab, host, change
-        self._bare = _look(host)
+    def __init__(self, lab: Lab, fresh_host: FreshHost, base: str, change: Change) -> None:
+        self._lab, self._change = lab, change
+        self.host = fresh_host(base, own_disk=True, packages=change.packages)
+        self._bare = _look(self.host)
 
     def count(self) -> int:
         """How many moments there are; the power goes when the command has just ended."""
@@ -189,7 +193,11 @@ def _look(host: Host) -> dict[str, str]:
     """What must be the same on a host that sysmail is not, or no longer, on."""
     found = snapshot(host)
     found["packages"] = " ".join(packages(host))
-    return {path: state for path, state in found.items() if not path.startswith("etc/sysmail")}
+    found["units"] = " ".join(units(host))
+    found["exim4"] = host.run("systemctl is-active exim4", check=False).stdout
+    # Exim's hints are a cache: its packages throw them away when they go.
+    passing = ("etc/sysmail", "var/spool/exim4/db/")
+    return {path: state for path, state in found.items() if not path.startswith(passing)}
 
 
 def _differences(before: dict[str, str], after: dict[str, str]) -> list[str]:

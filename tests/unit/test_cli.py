@@ -25,7 +25,7 @@ from unit.fake_host import Died, FakeHost
 from unit.test_apply import waiting
 
 KEYS_OF_JSON = {"version", "command", "outcome", "changed", "route", "steps", "verdicts", "errors"}
-COMMANDS = ("plan", "apply", "prove", "status", "queue", "rollback", "remove", "try")
+COMMANDS = ("plan", "apply", "prove", "status", "queue", "rollback", "remove", "recover", "try")
 
 
 @pytest.fixture(autouse=True)

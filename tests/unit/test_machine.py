@@ -312,6 +312,8 @@ def test_program_that_may_not_be_run(tmp_path: Path) -> None:
     """A file that is no program ends as a shell says it, with 126."""
     (tmp_path / "plain").write_text("x")
     assert Machine().ask([str(tmp_path / "plain")]).status == 126
+    (tmp_path / "empty").touch(0o755)
+    assert Machine().ask([str(tmp_path / "empty")]).status == 126
 
 
 def test_program_that_does_not_end() -> None:

@@ -42,8 +42,12 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
         notes: list[str] = []
         with signals.held():
             kept = revert(writer, checkpoint, say, notes)
-        told += [kept or f"a {checkpoint.kind} that was cut off has been undone", *notes]
+        told += [kept or f"{_a(checkpoint.kind)} that was cut off has been undone", *notes]
     return told
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
 def is_pending(

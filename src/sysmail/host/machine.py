@@ -46,11 +46,8 @@ def _let_cool(descriptor: int) -> None:
 
 
 def _sync_directory(path: str) -> None:
-    _sync(path, os.O_DIRECTORY)
-
-
-def _sync(path: str, flags: int = 0) -> None:
-    descriptor = os.open(path, os.O_RDONLY | flags)
+    """Bring what a directory lists to the disk; of any path its own owner and mode."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -108,7 +105,7 @@ class Machine(Storage):
             )
         except FileNotFoundError:
             return Completed(tuple(argv), 127, "", f"{argv[0]}: not found")
-        except OSError as error:
+        except OSError as error:  # not executable, or empty after a power cut
             return Completed(tuple(argv), 126, "", f"{argv[0]}: {error.strerror}")
         except subprocess.TimeoutExpired:
             return Completed(tuple(argv), 124, "", f"{argv[0]}: no answer in {timeout:g} s")
@@ -354,7 +351,7 @@ class Machine(Storage):
             os.chown(path, uid, gid, follow_symlinks=False)
             if not os.path.islink(path):
                 os.chmod(path, mode)
-                _sync(path)
+                _sync_directory(path)
 
     def remove(self, path: str) -> None:
         """Remove a file or a link."""
