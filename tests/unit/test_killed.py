@@ -170,12 +170,14 @@ def test_signals_are_held_and_come_back() -> None:
     os.kill(os.getpid(), signal.SIGTERM)  # the way back is not cut off
 
 
-def test_mail_keeps_a_postfix_that_has_no_configuration_of_ours() -> None:
-    """What a swap cut off left, with the package's own main.cf: on loopback alone, and mail waits."""
+@pytest.mark.parametrize("closed", [True, False])
+def test_mail_keeps_a_postfix_that_has_no_configuration_of_ours(closed: bool) -> None:
+    """The main.cf of a package that a cut-off swap left: on loopback alone, and mail waits."""
     host = FakeDebian()
     host.put_directory("/etc/postfix")
     host.put("/etc/postfix/main.cf", "compatibility_level = 3.7\n")
-    retire.close_sendmail(host)
+    if closed:
+        retire.close_sendmail(host)
     retire.open_sendmail(host)
     kept = main_cf_values(host.text("/etc/postfix/main.cf"))
     assert kept["inet_interfaces"] == "loopback-only"

@@ -60,10 +60,12 @@ def open_sendmail(writer: Writer) -> None:
     mailboxes, mail waits until an apply goes on.
     """
     state = writer.state(MAIN_CF)
-    if state is not None and state.kind == "file" and CLOSED in state.data:
-        data = state.data.replace(CLOSED, b"")
-        if not _ON_LOOPBACK.search(data):
-            data += WAITS
+    if state is None or state.kind != "file":
+        return
+    data = state.data.replace(CLOSED, b"")
+    if not _ON_LOOPBACK.search(data):
+        data += WAITS
+    if data != state.data:
         writer.write(MAIN_CF, data, state.mode, state.uid, state.gid)
 
 
