@@ -82,10 +82,16 @@ class Bench:
         self._knocker.start()
 
     def close(self) -> None:
-        """At no moment was port 25 open to the network."""
+        """Nobody knocks any more."""
+        self._knocker.stop()
+
+    def assert_closed(self, where: str) -> None:
+        """At no moment since the last look was port 25 open to the network."""
         knocks = self._knocker.stop()
+        self._knocker.start()
         assert knocks.attempts > 0
-        assert knocks.successes == 0, str(knocks)
+        opened = [t.first for t in knocks.tallies if t.first]
+        assert knocks.successes == 0, f"{where}: open from {opened} on: {knocks}"
 
     def look(self) -> dict[str, object]:
         """Everything that `remove` promises to put back."""
@@ -353,6 +359,21 @@ def name_of(bench: Bench, change: Change, number: int, how: str) -> str:
     return f"{bench.host.base}, {change.name}, {how} at {found or f'{number} (never reached)'}"
 
 
+def _before(bench: Bench, change: Change) -> tuple[dict[str, str], str]:
+    """The files before a change, and the policy that may be in force besides the one in the file.
+
+    An apply goes from that policy to the one in the file; a rollback goes back to the one before.
+    """
+    files, former = snapshot(bench.host), _policy_file(bench)
+    if change.words == ("rollback",):
+        current = former
+        direct(bench)
+        former = _policy_file(bench)
+        policy(bench.host, current)
+    change.ask(bench)
+    return files, former
+
+
 def begin(bench: Bench, change: Change) -> None:
     """Bring the host to where the change begins, with the new policy in its file."""
     change.start(bench)
@@ -370,11 +391,10 @@ def count(bench: Bench, change: Change) -> int:
 
 def kill(bench: Bench, change: Change, number: int, how: str, following: int) -> bool:
     """One sample with SIGKILL. False where the change ended before the moment came."""
-    host, bench.sound = bench.host, False
+    bench.sound = False
     change.start(bench)
-    former = _policy_file(bench)
-    before = snapshot(host)
-    change.ask(bench)
+    bench.assert_closed(f"{change.name}, before it began")
+    before, former = _before(bench, change)
     if change.sends:
         with bench.programs_that_send():
             ran, _ = run_cut(bench, change, number, how)
@@ -384,9 +404,10 @@ def kill(bench: Bench, change: Change, number: int, how: str, following: int) ->
         ran, _ = run_cut(bench, change, number, how)
         where = name_of(bench, change, number, how)
         _recovered(bench, following, where)
-    _assert_works(bench, former, before, where)
+    _assert_works(bench, former, {} if change.words == ("rollback",) else before, where)
     bench.assert_nothing_lost(where)
     _assert_no_trace(bench, where)
+    bench.assert_closed(where)
     bench.sound = True
     return ran is None
 
@@ -425,7 +446,9 @@ def _assert_works(bench: Bench, former: str, before: dict[str, str], where: str)
         policy(host, former)
         planned = sysmail(host, "plan")
         assert planned.status == 0, f"{where}: {planned.out}"
-        files = [line for line in differences(before, snapshot(host)) if line.startswith("etc/")]
+        files = before and [
+            line for line in differences(before, snapshot(host)) if line.startswith("etc/")
+        ]
         assert [line for line in files if not line.startswith("etc/sysmail/")] == [], where
     proven = sysmail(host, "prove")
     assert proven.status == 0, f"{where}: {proven.failed()} {proven.report['errors']}"
@@ -447,11 +470,11 @@ def _assert_no_trace(bench: Bench, where: str) -> None:
 
 def interrupt(bench: Bench, change: Change, number: int, how: str) -> bool:
     """One sample with a signal: at once as before, and nothing is left for the next command."""
-    host, bench.sound = bench.host, False
+    bench.sound = False
     change.start(bench)
-    former, checkpoints = _policy_file(bench), bench.checkpoints()
-    before = snapshot(host)
-    change.ask(bench)
+    bench.assert_closed(f"{change.name}, before it began")
+    checkpoints = bench.checkpoints()
+    before, former = _before(bench, change)
     ran, _ = run_cut(bench, change, number, how)
     where = name_of(bench, change, number, how)
     assert ran is not None, where
@@ -463,8 +486,9 @@ def interrupt(bench: Bench, change: Change, number: int, how: str) -> bool:
         assert ran.status == 0, f"{where}: {ran.out}"
         assert set(bench.checkpoints().values()) <= {"done"}, where
     _assert_no_trace(bench, where)
-    _assert_works(bench, former, before, where)
+    _assert_works(bench, former, {} if change.words == ("rollback",) else before, where)
     bench.assert_nothing_lost(where)
+    bench.assert_closed(where)
     bench.sound = True
     return ran.codes == ["interrupted"]
 

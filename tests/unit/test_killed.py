@@ -11,10 +11,10 @@ from typing import Callable
 import pytest
 
 from sysmail import signals
-from sysmail.apply import Store
+from sysmail.apply import Store, retire
 from sysmail.cli.main import main
 from sysmail.commands import apply, rollback
-from unit.fake_debian import FakeDebian
+from unit.fake_debian import FakeDebian, main_cf_values
 from unit.fake_host import Call, Died
 from unit.test_apply import ADMIN, HOSTS, bare, cut_off, differences, fresh, put_back, silent
 
@@ -168,3 +168,18 @@ def test_signals_are_held_and_come_back() -> None:
     with pytest.raises(signals.Interrupted):
         os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)  # the way back is not cut off
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_mail_keeps_a_postfix_that_has_no_configuration_of_ours(closed: bool) -> None:
+    """The main.cf of a package that a cut-off swap left: on loopback alone, and mail waits."""
+    host = FakeDebian()
+    host.put_directory("/etc/postfix")
+    host.put("/etc/postfix/main.cf", "compatibility_level = 3.7\n")
+    if closed:
+        retire.close_sendmail(host)
+    retire.open_sendmail(host)
+    kept = main_cf_values(host.text("/etc/postfix/main.cf"))
+    assert kept["inet_interfaces"] == "loopback-only"
+    assert kept["default_transport"].startswith("retry:")
+    assert "authorized_submit_users" not in kept

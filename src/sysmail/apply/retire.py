@@ -8,6 +8,7 @@ nothing is left behind that was accepted, however much is being sent.
 
 from __future__ import annotations
 
+import re
 from typing import Callable
 
 from sysmail import queue
@@ -19,6 +20,20 @@ from sysmail.host.port import Writer
 __all__ = ["CLOSED", "close_sendmail", "drain", "end_postdrops", "open_sendmail", "stop_for_good"]
 
 MAIN_CF = "/etc/postfix/main.cf"
+_ON_LOOPBACK = re.compile(rb"^inet_interfaces\s*=\s*(loopback-only|localhost|127\.)", re.MULTILINE)
+_RETRY = b"retry:sysmail was cut off: run `sysmail apply`\n"
+WAITS = (
+    b"\n# sysmail: cut off before its configuration was here; mail waits for the next apply.\n"
+    b"inet_interfaces = loopback-only\n"
+    b"default_transport = "
+    + _RETRY
+    + b"relay_transport = "
+    + _RETRY
+    + b"local_transport = "
+    + _RETRY
+    + b"virtual_transport = "
+    + _RETRY
+)
 CLOSED = (
     b"\n# sysmail: Postfix is about to go; sendmail takes no more mail.\n"
     b"authorized_submit_users = !static:all\n"
@@ -39,10 +54,18 @@ def close_sendmail(writer: Writer) -> None:
 
 
 def open_sendmail(writer: Writer) -> None:
-    """Let sendmail take mail again."""
+    """Let sendmail take mail again.
+
+    Where a package's own main.cf is still there, which is open to the network and has
+    mailboxes, mail waits until an apply goes on.
+    """
     state = writer.state(MAIN_CF)
-    if state is not None and state.kind == "file" and CLOSED in state.data:
-        data = state.data.replace(CLOSED, b"")
+    if state is None or state.kind != "file":
+        return
+    data = state.data.replace(CLOSED, b"")
+    if not _ON_LOOPBACK.search(data):
+        data += WAITS
+    if data != state.data:
         writer.write(MAIN_CF, data, state.mode, state.uid, state.gid)
 
 

@@ -20,6 +20,7 @@ __all__ = ["take_away", "try_candidate"]
 
 RECIPIENT = "probe@sysmail-probe.invalid"
 ROOT = "/run/sysmail/scratch"
+END_SECONDS = 5.0
 _PARAMETER = re.compile(r"^([A-Za-z0-9_]+) =.*\n", re.MULTILINE)
 
 
@@ -39,11 +40,36 @@ def try_candidate(writer: Writer, facts: Facts, desired: Desired) -> None:
 
 def take_away(writer: Writer) -> None:
     """Stop and remove the scratch instance, also what a cut-off trial left running."""
+    if writer.state(ROOT, content=False) is None:
+        return
     for word in ("stop", "abort"):
         pid = (writer.read(f"{ROOT}/spool/pid/master.pid") or b"").decode("ascii", "replace")
         if writer.read(f"/proc/{pid.strip() or 0}/comm") == b"master\n":
             writer.run(["postfix", "-c", f"{ROOT}/etc", word])
+    _end_all(writer)
     writer.rmtree(ROOT)
+
+
+def _end_all(writer: Writer) -> None:
+    """End what else is of the scratch instance.
+
+    postfix(1) outlives a sysmail that was killed, goes on to start a master, and
+    makes directories anew that are gone.
+    """
+    deadline = writer.now() + END_SECONDS
+    while True:
+        found = [pid for pid in writer.names("/proc") if pid.isdigit() and _is_of_it(writer, pid)]
+        if not found or writer.now() > deadline:
+            return
+        writer.run(["sh", "-c", f"kill -KILL {' '.join(found)}"])
+        writer.sleep(0.02)
+
+
+def _is_of_it(writer: Writer, pid: str) -> bool:
+    try:
+        return f"MAIL_CONFIG={ROOT}/etc\0".encode() in (writer.read(f"/proc/{pid}/environ") or b"")
+    except HostError:
+        return False  # it has just ended
 
 
 def _lay_out(writer: Writer, facts: Facts, desired: Desired, root: str, port: int) -> str:
