@@ -13,6 +13,7 @@ from lab import FreshHost, Host, Lab, Rule
 
 ADMIN = ("--admin", "ops@example.org")
 POSTFIX = "postfix.service postfix@-.service"
+QUEUE = "var/spool/postfix/"  # files that come and go while Postfix runs
 
 
 def _subjects(lab: Lab) -> list[str]:
@@ -53,16 +54,15 @@ def test_bare_debian(lab: Lab, fresh_host: FreshHost) -> None:
     in_force = Look.at(host, POSTFIX)
     for command in ("remove", "rollback"):
         said = _refused(sysmail(host, command, "--force"))
-        assert "3 messages wait in the queue and cannot leave, 3 of them" in said
+        assert "3 messages wait in the queue and cannot leave" in said
         assert "450 4.3.0 later" in said
         assert "sysmail queue" in said
-    in_force.assert_same(host, POSTFIX)
+    in_force.assert_same(host, POSTFIX, QUEUE)
     sendmail(host, "Subject: held\n\n", "x@example.net")
-    host.run(
-        "postsuper -h $(postqueue -j | grep -v 450 | grep -o '\"[0-9A-Za-z]\\{9,\\}\"' | head -1)"
-        " || postsuper -h ALL"
-    )
-    assert "held" in _refused(sysmail(host, "remove"))
+    _waits(host, "deferred", 4)
+    host.run("postsuper -h ALL")
+    _waits(host, "hold", 4)
+    assert "4 messages wait in the queue, 4 of them held" in _refused(sysmail(host, "remove"))
     host.run(
         "postsuper -H ALL && install -o postfix -m 600 /dev/null /var/spool/postfix/corrupt/4X"
     )
@@ -182,16 +182,21 @@ def test_rollback_step_by_step(lab: Lab, fresh_host: FreshHost, base: str) -> No
     lab.mx.clear()
     host = fresh_host(base)
     looks = [Look.at(host, POSTFIX)]
+    (host.root / "root/.smarthost.toml").write_text(
+        'admin = "two@example.org"\n[smarthost]\nhost = "mx.lab.test"\nport = 25\ntls = "none"\n'
+    )
     steps = (
         ("--admin", "one@example.org"),
         ("--admin", "two@example.org"),
-        ("--admin", "two@example.org", "--next-hop", "hold"),
+        ("--policy", "/root/.smarthost.toml"),
     )
     for words in steps:
         apply(host, *words)
         looks.append(Look.at(host, POSTFIX))
+    lab.mx.behave([Rule(reply="450 4.3.0 later", stage="rcpt")])
     sendmail(host, "Subject: held back\n\n", "root")
     _waits(host, "deferred")
+    lab.mx.behave([])
 
     ran = sysmail(host, "rollback")
     assert ran.status == 0, ran.out
@@ -200,13 +205,13 @@ def test_rollback_step_by_step(lab: Lab, fresh_host: FreshHost, base: str) -> No
     found = lab.mx.wait_for(lambda m: m.message["Subject"] == "held back")
     assert found[0].recipients == ["two@example.org"]
     _waits(host, "deferred", 0)
-    looks[2].assert_same(host, POSTFIX)
+    looks[2].assert_same(host, POSTFIX, QUEUE)
     assert sysmail(host, "prove").status == 0
     assert _arrives(lab, host, "second") == ["two@example.org"]
 
     ran = sysmail(host, "rollback")
     assert "in force now: the policy of apply 1" in ran.report["notes"][-1]
-    looks[1].assert_same(host, POSTFIX)
+    looks[1].assert_same(host, POSTFIX, QUEUE)
     assert sysmail(host, "prove").status == 0
     assert _arrives(lab, host, "first") == ["one@example.org"]
 
@@ -236,4 +241,5 @@ def test_rollback_to_mailu_keeps_what_a_removal_left(lab: Lab, fresh_host: Fresh
     apply(host, "--route", "relay")
     assert sysmail(host, "rollback").status == 0
     assert "rc " in host.run("dpkg-query -W -f '${db:Status-Abbrev}' postfix").stdout
-    assert differences(look.files, Look.at(host).files) == []
+    changed = differences(look.files, Look.at(host).files)
+    assert not changed, "\n".join(changed)

@@ -241,6 +241,7 @@ def test_life_of_a_host_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert "from <>" in out
     assert "to a@example.com" in out
+    host.queue = [{**waiting(""), "queue_name": "hold"}]
     code, out = run(capsys, host, "rollback")
     assert code == 1
     assert "`sysmail queue list`" in out

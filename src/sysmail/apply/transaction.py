@@ -35,6 +35,7 @@ REQUEUE_SECONDS = 5.0
 UNITS = "/etc/systemd/system/"
 ETC_POSTFIX = "/etc/postfix"
 MAIN_CF = f"{ETC_POSTFIX}/main.cf"
+ENABLED = f"{UNITS}multi-user.target.wants/postfix.service"
 SENDMAIL = ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases")
 
 
@@ -164,6 +165,8 @@ class Transaction:
         self._remember_sendmail()
         known = packages.only_configured(self._writer, self._distro())
         self.checkpoint.packages_configured = sorted({*self.checkpoint.packages_configured, *known})
+        if "postfix" in known and self._writer.state(ENABLED, content=False) is not None:
+            self.checkpoint.service["link_left"] = True  # of a Postfix that was removed earlier
         save(self._writer, self.checkpoint)
 
     def installed(self) -> None:

@@ -59,6 +59,8 @@ def _remove_packages(
             leaving.stop_empty(writer, facts, say)
         else:
             _stop_empty_at_once(writer, facts)
+        if checkpoint.service.get("link_left"):
+            service.act(writer, facts, "enable")  # its package leaves the links, as it did before
     if facts.distro is None or not (came or gone or checkpoint.packages_replaced):
         return {}
     if gone:
