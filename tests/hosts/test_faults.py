@@ -181,8 +181,8 @@ def test_package_manager_locked(relay: Host) -> None:
         refused(relay, IPV4, "true", "true", "package-manager-busy", *words)
         told(sysmail(relay, "rollback"), "package-manager-busy", *words)
     finally:
-        holder.kill()
-        relay.run("pkill -f run/holds; rm -f /run/holds")
+        relay.run("pkill -f '[r]un/holds'; rm -f /run/holds")
+        holder.wait(60)
 
 
 def test_pacman_locked(fresh_host: FreshHost) -> None:
@@ -385,12 +385,12 @@ def test_port_25_taken(bare: Host) -> None:
         bare.run("while ! ss -Hltn | grep -q :25; do sleep 0.1; done")
         pid = re.findall(r"pid=(\d+)", bare.run("ss -Hltnp 'sport = 25'").stdout)[0]
         before = world(bare)
-        ran = sysmail(bare, "apply", "--admin", "ops@example.org")
+        ran = sysmail(bare, "apply", "--admin", "ops@example.org", "--adopt")
         told(ran, "port-25-taken", rf"python3 \(pid {pid}\) listens on 127\.0\.0\.1 port 25")
         assert same(before, bare) == []
     finally:
-        server.kill()
-        bare.run("pkill -f create_server", check=False)
+        bare.run("pkill -f '[c]reate_server'")
+        server.wait(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
