@@ -181,7 +181,8 @@ def test_package_manager_locked(relay: Host) -> None:
         refused(relay, IPV4, "true", "true", "package-manager-busy", *words)
         told(sysmail(relay, "rollback"), "package-manager-busy", *words)
     finally:
-        relay.run("pkill -f '[r]un/holds'; rm -f /run/holds")
+        relay.run(["pkill", "-f", "run/holds"])
+        relay.run("rm -f /run/holds")
         holder.wait(60)
 
 
@@ -389,7 +390,7 @@ def test_port_25_taken(bare: Host) -> None:
         told(ran, "port-25-taken", rf"python3 \(pid {pid}\) listens on 127\.0\.0\.1 port 25")
         assert same(before, bare) == []
     finally:
-        bare.run("pkill -f '[c]reate_server'")
+        bare.run(["pkill", "-f", "create_server"])
         server.wait(60)
 
 
