@@ -82,6 +82,9 @@ def restart_anyhow(writer: Writer, facts: Facts) -> str:
         trouble = error
     # On Debian the unit that is asked starts in any case, and the one of the master fails.
     if facts.systemd and not is_running(writer, facts):
+        # A unit that tries again removes the PID file of whatever runs (systemd.service(5)).
+        units = facts.distro.units if facts.distro is not None else ("postfix.service",)
+        writer.run(["systemctl", "stop", *units])
         # In a scope of its own: not killed with the service or the session that we run in.
         writer.run(
             ["systemd-run", "--quiet", "--scope", "--slice=system.slice", "postfix", "start"]
