@@ -181,8 +181,9 @@ def test_package_manager_locked(relay: Host) -> None:
         refused(relay, IPV4, "true", "true", "package-manager-busy", *words)
         told(sysmail(relay, "rollback"), "package-manager-busy", *words)
     finally:
-        holder.kill()
-        relay.run("pkill -f run/holds; rm -f /run/holds")
+        relay.run(["pkill", "-f", "run/holds"])
+        relay.run("rm -f /run/holds")
+        holder.wait(60)
 
 
 def test_pacman_locked(fresh_host: FreshHost) -> None:
@@ -233,7 +234,8 @@ def test_service_does_not_start(relay: Host) -> None:
     try:
         told(sysmail(relay, "apply"), "service-not-started", "the host is as it was before")
         assert send_smtp(relay, "root").startswith("250")
-        assert same(before, relay) == []
+        # Where it runs instead; gone with the next restart.
+        assert [line for line in same(before, relay) if ".scope transient" not in line] == []
     finally:
         relay.run(f"rm -r $(dirname {DROP_IN}); systemctl daemon-reload")
     apply(relay)
@@ -321,7 +323,11 @@ def test_clock_set_back(relay: Host) -> None:
 def test_during_an_upgrade_of_postfix(relay: Host, tmp_path: Path) -> None:
     """While apt upgrades Postfix, apply waits, then says who is at work; afterwards it works."""
     policy(relay, IPV4)
-    wait = ": > /run/upgrading; while [ -e /run/upgrading ]; do sleep 0.1; done"
+    # Once: debconf starts a maintainer script anew.
+    wait = (
+        "[ -e /run/upgraded ] || { : > /run/upgrading; "
+        "while [ -e /run/upgrading ]; do sleep 0.1; done; : > /run/upgraded; }"
+    )
     with repository(relay) as folder:
         newer(folder, "postfix", "postinst", wait, tmp_path)
         index(relay, folder)
@@ -385,12 +391,12 @@ def test_port_25_taken(bare: Host) -> None:
         bare.run("while ! ss -Hltn | grep -q :25; do sleep 0.1; done")
         pid = re.findall(r"pid=(\d+)", bare.run("ss -Hltnp 'sport = 25'").stdout)[0]
         before = world(bare)
-        ran = sysmail(bare, "apply", "--admin", "ops@example.org")
+        ran = sysmail(bare, "apply", "--admin", "ops@example.org", "--adopt")
         told(ran, "port-25-taken", rf"python3 \(pid {pid}\) listens on 127\.0\.0\.1 port 25")
         assert same(before, bare) == []
     finally:
-        server.kill()
-        bare.run("pkill -f create_server", check=False)
+        bare.run(["pkill", "-f", "create_server"])
+        server.wait(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])

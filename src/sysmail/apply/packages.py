@@ -279,6 +279,8 @@ def _failure(code: str, what: str, distro: Distro, done: Completed) -> StepError
         (line for line in lines if re.match(r"(E:|error:|Error:|dpkg: error)", line)), None
     )
     words = marked or (lines[-1] if lines else f"exit status {done.status}")
+    if marked is not None and words.endswith(":"):
+        words += " ".join(["", *lines[lines.index(marked) + 1 :][:1]])  # dpkg's reason is below
     return StepError(
         code,
         f"{distro.name} could not {what}: {words.strip()[:300]}",

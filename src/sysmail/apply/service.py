@@ -85,21 +85,27 @@ def restart_anyhow(writer: Writer, facts: Facts) -> str:
     A unit that does not start (an addition of somebody's, say) must not leave the
     host without mail: Postfix then runs beside it.
     """
+    trouble: Optional[StepError] = None
     try:
         act(writer, facts, "restart")
     except StepError as error:
-        if not facts.systemd or is_running(writer, facts):
-            raise
+        trouble = error
+    # On Debian the unit that is asked starts in any case, and the one of the master fails.
+    if facts.systemd and not is_running(writer, facts):
+        # A unit that tries again removes the PID file of whatever runs (systemd.service(5)).
+        units = facts.distro.units if facts.distro is not None else ("postfix.service",)
+        writer.run(["systemctl", "stop", *units])
         # In a scope of its own: not killed with the service or the session that we run in.
         writer.run(
             ["systemd-run", "--quiet", "--scope", "--slice=system.slice", "postfix", "start"]
         )
-        if not is_running(writer, facts):
-            raise
-        return (
-            f"the unit of Postfix does not start ({error.message}): Postfix was started with "
-            "`postfix start`; see `systemctl status postfix@-`"
-        )
+        if is_running(writer, facts):
+            return (
+                "the unit of Postfix does not start: Postfix was started without it (`postfix "
+                "start`); see `systemctl status postfix@-`"
+            )
+    if trouble is not None:
+        raise trouble
     return ""
 
 
