@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Optional
 
 from sysmail.commands.policy_source import Given
-from sysmail.commands.refusals import refuse_takeover
+from sysmail.commands.refusals import refuse_fatal_configuration, refuse_takeover
 from sysmail.commands.situation import look
 from sysmail.describe import describe
 from sysmail.host.port import Reader
@@ -27,6 +27,7 @@ def run(
     situation = look(reader, given, flags, relay=relay)
     if situation.steps:
         refuse_takeover(reader, situation, adopt=adopt)
+        refuse_fatal_configuration(reader, situation.facts, situation.desired)
     steps = tuple(describe(step) for step in situation.steps)
     return Report(
         command="plan",
