@@ -37,7 +37,7 @@ _OTHER_WORDS = re.compile(
 )
 
 
-def unreadable(given: Candidate) -> Iterator[Finding]:
+def _unreadable(given: Candidate) -> Iterator[Finding]:
     """A line without ``=``, or a service without its eight columns, stops all of Postfix."""
     for line in given.odd:
         yield Finding(
@@ -48,7 +48,7 @@ def unreadable(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def circular(given: Candidate) -> Iterator[Finding]:
+def _circular(given: Candidate) -> Iterator[Finding]:
     """A value that names itself stops every program of Postfix."""
     for name in given.main:
         if given.circular(name):
@@ -60,7 +60,7 @@ def circular(given: Candidate) -> Iterator[Finding]:
             )
 
 
-def twice(given: Candidate) -> Iterator[Finding]:
+def _twice(given: Candidate) -> Iterator[Finding]:
     """The last entry wins, and the one above it is what a reader sees."""
     for name in given.twice:
         yield Finding(
@@ -71,7 +71,7 @@ def twice(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def unknown_names(given: Candidate) -> Iterator[Finding]:
+def _unknown_names(given: Candidate) -> Iterator[Finding]:
     """A misspelt parameter: Postfix uses the default of the one that was meant."""
     postfix = given.facts.postfix
     if not given.settled or postfix is None or len(postfix.parameters) < _FEWEST:
@@ -97,7 +97,7 @@ def _of_transport(given: Candidate, name: str) -> bool:
     return found is not None and name[: found.start()] in transports
 
 
-def undefined_references(given: Candidate) -> Iterator[Finding]:
+def _undefined_references(given: Candidate) -> Iterator[Finding]:
     """``$name`` of something that does not exist is an empty text."""
     postfix = given.facts.postfix
     if not given.settled or postfix is None or len(postfix.parameters) < _FEWEST:
@@ -120,7 +120,7 @@ def _takes_macros(name: str) -> bool:
     return "macro" in name or name.endswith(("_footer", "_reply", "_command", "_code", "_template"))
 
 
-def values(given: Candidate) -> Iterator[Finding]:
+def _values(given: Candidate) -> Iterator[Finding]:
     """A number, a time or yes/no that is none: the program that reads it ends at its start."""
     postfix = given.facts.postfix
     if postfix is None:
@@ -157,7 +157,7 @@ def _is_of(kind: str, value: str) -> bool:
     return re.fullmatch("-?[0-9]{1,10}", value) is not None and abs(int(value)) < 2**31
 
 
-def map_types(given: Candidate) -> Iterator[Finding]:
+def _map_types(given: Candidate) -> Iterator[Finding]:
     """A type that this build lacks: the program that opens the table ends, and mail stays."""
     postfix = given.facts.postfix
     known = set(postfix.map_types) if postfix is not None and given.settled else set()
@@ -183,7 +183,7 @@ def map_types(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def map_files(given: Candidate) -> Iterator[Finding]:
+def _map_files(given: Candidate) -> Iterator[Finding]:
     """A table whose file is not there: the program that opens it ends, and mail stays."""
     for name, table in _named(given):
         path = _file(table)
@@ -224,12 +224,12 @@ def _named(given: Candidate) -> Iterator[tuple[str, Table]]:
 
 
 RULES = (
-    unreadable,
-    circular,
-    twice,
-    unknown_names,
-    undefined_references,
-    values,
-    map_types,
-    map_files,
+    _unreadable,
+    _circular,
+    _twice,
+    _unknown_names,
+    _undefined_references,
+    _values,
+    _map_types,
+    _map_files,
 )

@@ -17,7 +17,7 @@ _STOPS = frozenset(
 _RESTRICTIONS = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")
 
 
-def interfaces(given: Candidate) -> Iterator[Finding]:
+def _interfaces(given: Candidate) -> Iterator[Finding]:
     """Listening on loopback, also where IPv6 is off."""
     words = given.words("inet_interfaces")
     if not given.facts.ipv6_loopback and any(w in ("localhost", "[::1]", "::1") for w in words):
@@ -46,7 +46,7 @@ def _is_loopback(word: str) -> bool:
         return False
 
 
-def protocols(given: Candidate) -> Iterator[Finding]:
+def _protocols(given: Candidate) -> Iterator[Finding]:
     """Never empty, nothing unknown, and no IPv6 where there is none."""
     words = given.words("inet_protocols")
     if not words:
@@ -79,7 +79,7 @@ def protocols(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def networks(given: Candidate) -> Iterator[Finding]:
+def _networks(given: Candidate) -> Iterator[Finding]:
     """Clients on both loopback families may relay: ``localhost`` is ::1 first on many hosts."""
     if "mynetworks" not in given.main:
         return
@@ -112,7 +112,7 @@ def networks(given: Candidate) -> Iterator[Finding]:
             )
 
 
-def relay_restrictions(given: Candidate) -> Iterator[Finding]:
+def _relay_restrictions(given: Candidate) -> Iterator[Finding]:
     """smtpd(8) ends where nothing stops a stranger's mail: port 25 then answers nothing."""
     if not any(_stops(given.words(name)) for name in _RESTRICTIONS):
         yield Finding(
@@ -133,7 +133,7 @@ def _stops(words: list[str]) -> bool:
     return False
 
 
-def smtputf8(given: Candidate) -> Iterator[Finding]:
+def _smtputf8(given: Candidate) -> Iterator[Finding]:
     """A message that needs SMTPUTF8 has no way through a server that lacks it."""
     if given["smtputf8_enable"].strip() != "no":
         yield Finding(
@@ -145,4 +145,4 @@ def smtputf8(given: Candidate) -> Iterator[Finding]:
         )
 
 
-RULES = (interfaces, protocols, networks, relay_restrictions, smtputf8)
+RULES = (_interfaces, _protocols, _networks, _relay_restrictions, _smtputf8)

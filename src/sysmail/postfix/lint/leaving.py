@@ -19,7 +19,7 @@ _WORDS = frozenset(
 _HOP = re.compile(r"\[([^\]\s]+)\](?::([0-9a-z-]+))?")
 
 
-def transports(given: Candidate) -> Iterator[Finding]:
+def _transports(given: Candidate) -> Iterator[Finding]:
     """A transport that only says no: `Local only` of Debian's package writes one."""
     for name in ("default_transport", "relay_transport"):
         word = given[name].partition(":")[0].strip()
@@ -33,7 +33,7 @@ def transports(given: Candidate) -> Iterator[Finding]:
             )
 
 
-def relayhost(given: Candidate) -> Iterator[Finding]:
+def _relayhost(given: Candidate) -> Iterator[Finding]:
     """``[host]:port``: brackets stop the look-up of mail exchangers."""
     value = given["relayhost"].strip()
     if value and not _HOP.fullmatch(value):
@@ -46,7 +46,7 @@ def relayhost(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def passwords(given: Candidate) -> Iterator[Finding]:
+def _passwords(given: Candidate) -> Iterator[Finding]:
     """The key of the password map is the text of relayhost, character by character."""
     if not given.login:
         return
@@ -71,7 +71,7 @@ def passwords(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def tls_level(given: Candidate) -> Iterator[Finding]:
+def _tls_level(given: Candidate) -> Iterator[Finding]:
     """A known level; with a login one that verifies the server's certificate."""
     level = given["smtp_tls_security_level"].strip()
     if level and level not in _LEVELS:
@@ -91,7 +91,7 @@ def tls_level(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def authorities(given: Candidate) -> Iterator[Finding]:
+def _authorities(given: Candidate) -> Iterator[Finding]:
     """Without an authority no certificate is ever verified."""
     if given["smtp_tls_security_level"].strip() not in _VERIFIED_BY_CA:
         return
@@ -111,7 +111,7 @@ def authorities(given: Candidate) -> Iterator[Finding]:
     )
 
 
-def wrapper(given: Candidate) -> Iterator[Finding]:
+def _wrapper(given: Candidate) -> Iterator[Finding]:
     """TLS from the first byte on 465, STARTTLS elsewhere."""
     wrapped = given.yes("smtp_tls_wrappermode")
     hop = _HOP.fullmatch(given["relayhost"].strip())
@@ -139,7 +139,7 @@ def wrapper(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def mechanisms(given: Candidate) -> Iterator[Finding]:
+def _mechanisms(given: Candidate) -> Iterator[Finding]:
     """PLAIN and LOGIN are what servers offer, and TLS is around them."""
     if not given.login:
         return
@@ -164,7 +164,7 @@ def mechanisms(given: Candidate) -> Iterator[Finding]:
             return
 
 
-def modules(given: Candidate) -> Iterator[Finding]:
+def _modules(given: Candidate) -> Iterator[Finding]:
     """Cyrus SASL logs in by modules that are a package of their own."""
     if given.login and given.settled and not given.facts.sasl_plain:
         names = given.facts.distro.sasl if given.facts.distro is not None else ()
@@ -185,12 +185,12 @@ def files_read(given: Candidate) -> Iterator[str]:
 
 
 RULES = (
-    transports,
-    relayhost,
-    passwords,
-    tls_level,
-    authorities,
-    wrapper,
-    mechanisms,
-    modules,
+    _transports,
+    _relayhost,
+    _passwords,
+    _tls_level,
+    _authorities,
+    _wrapper,
+    _mechanisms,
+    _modules,
 )

@@ -19,7 +19,7 @@ _SMALLEST = 20_000
 _NOTICE_ROOM = 60_000
 
 
-def destination(given: Candidate) -> Iterator[Finding]:
+def _destination(given: Candidate) -> Iterator[Finding]:
     """A host in mydestination with a local_transport that refuses: mail and bounce are gone."""
     transport = given["local_transport"].partition(":")[0].strip()
     if given.words("mydestination") and transport in _SWALLOW:
@@ -32,7 +32,7 @@ def destination(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def aliases(given: Candidate) -> Iterator[Finding]:
+def _aliases(given: Candidate) -> Iterator[Finding]:
     """Only local(8) reads aliases, and without mydestination it gets no mail."""
     if given.words("mydestination") or given["virtual_alias_maps"].strip():
         return
@@ -45,7 +45,7 @@ def aliases(given: Candidate) -> Iterator[Finding]:
     )
 
 
-def alias_domains(given: Candidate) -> Iterator[Finding]:
+def _alias_domains(given: Candidate) -> Iterator[Finding]:
     """By default every key of virtual_alias_maps that is a bare domain is one of ours."""
     if given.written("virtual_alias_domains").strip() != "$virtual_alias_maps":
         return
@@ -61,7 +61,7 @@ def alias_domains(given: Candidate) -> Iterator[Finding]:
             return
 
 
-def null_sender(given: Candidate) -> Iterator[Finding]:
+def _null_sender(given: Candidate) -> Iterator[Finding]:
     """The null sender of a bounce must stay null, or bounces go round without end."""
     for name in ("sender_canonical_maps", "canonical_maps"):
         classes = given.words(name.replace("_maps", "_classes")) or ["envelope_sender"]
@@ -77,7 +77,7 @@ def null_sender(given: Candidate) -> Iterator[Finding]:
             )
 
 
-def notices(given: Candidate) -> Iterator[Finding]:
+def _notices(given: Candidate) -> Iterator[Finding]:
     """Mail that fails has to be told to somebody."""
     classes = set(given.words("notify_classes"))
     unknown = sorted(classes - _CLASSES)
@@ -99,7 +99,7 @@ def notices(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def lifetime(given: Candidate) -> Iterator[Finding]:
+def _lifetime(given: Candidate) -> Iterator[Finding]:
     """At the end of its life mail is bounced, and the bounce too: both are gone."""
     mail = seconds(given["maximal_queue_lifetime"], "d")
     bounce = seconds(given["bounce_queue_lifetime"], "d")
@@ -113,7 +113,7 @@ def lifetime(given: Candidate) -> Iterator[Finding]:
             )
 
 
-def retries(given: Candidate) -> Iterator[Finding]:
+def _retries(given: Candidate) -> Iterator[Finding]:
     """How long a backlog waits after the next hop is back."""
     longest = seconds(given["maximal_backoff_time"], "s")
     run = seconds(given["queue_run_delay"], "s")
@@ -126,7 +126,7 @@ def retries(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def sizes(given: Candidate) -> Iterator[Finding]:
+def _sizes(given: Candidate) -> Iterator[Finding]:
     """A notice quotes the message, and has to fit as well."""
     limit = _size(given["message_size_limit"])
     if 0 < limit < _SMALLEST:
@@ -154,12 +154,12 @@ def _size(text: str) -> int:
 
 
 RULES = (
-    destination,
-    aliases,
-    alias_domains,
-    null_sender,
-    notices,
-    lifetime,
-    retries,
-    sizes,
+    _destination,
+    _aliases,
+    _alias_domains,
+    _null_sender,
+    _notices,
+    _lifetime,
+    _retries,
+    _sizes,
 )

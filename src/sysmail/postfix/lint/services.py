@@ -21,7 +21,7 @@ _TRANSPORTS = (
 _NEED_FILES = frozenset(("smtp", "smtpd", "lmtp", "tlsproxy"))
 
 
-def needed(given: Candidate) -> Iterator[Finding]:
+def _needed(given: Candidate) -> Iterator[Finding]:
     """A service that is not in master.cf: whoever asks it waits for ever."""
     unix = {service.name for service in given.services if service.kind in ("unix", "fifo")}
     inet = [service for service in given.services if service.kind == "inet"]
@@ -42,7 +42,7 @@ def needed(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def reuse(given: Candidate) -> Iterator[Finding]:
+def _reuse(given: Candidate) -> Iterator[Finding]:
     """A TLS connection that is used again is held by tlsproxy(8)."""
     names = {service.name for service in given.services if service.kind == "unix"}
     if given.yes("smtp_tls_connection_reuse") and not {"tlsproxy", "scache"} <= names:
@@ -54,7 +54,7 @@ def reuse(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def transports(given: Candidate) -> Iterator[Finding]:
+def _transports(given: Candidate) -> Iterator[Finding]:
     """A transport has to be a service."""
     names = {service.name for service in given.services if service.kind == "unix"}
     for parameter in _TRANSPORTS:
@@ -71,7 +71,7 @@ def transports(given: Candidate) -> Iterator[Finding]:
             )
 
 
-def level(given: Candidate) -> Iterator[Finding]:
+def _level(given: Candidate) -> Iterator[Finding]:
     """Below 2, defaults of Postfix 2 are in force; above its own version Postfix warns for ever."""
     if given.level < 2000:
         yield Finding(
@@ -93,7 +93,7 @@ def level(given: Candidate) -> Iterator[Finding]:
         )
 
 
-def chroot(given: Candidate) -> Iterator[Finding]:
+def _chroot(given: Candidate) -> Iterator[Finding]:
     """A chrooted client without resolv.conf finds no server, although DNS answers."""
     for service in given.services:
         inside = service.chroot == "y" or (service.chroot == "-" and given.level < 1000)
@@ -126,4 +126,4 @@ def files_read(given: Candidate) -> Iterator[str]:
         yield _resolver(given)
 
 
-RULES = (needed, reuse, transports, level, chroot)
+RULES = (_needed, _reuse, _transports, _level, _chroot)
