@@ -115,8 +115,9 @@ def _candidates(reader: Reader, distro: Optional[Distro]) -> dict[str, str]:
 
 def _fqdn(reader: Reader, nodename: str) -> str:
     """The name without asking DNS where that can be avoided: a dead resolver costs seconds."""
-    if "." in nodename.strip("."):
-        return nodename.strip(".").lower()
+    own = parse.host_name(nodename)
+    if "." in own:
+        return own
     known = parse.fqdn_from_hosts(_text(reader, "/etc/hosts"), nodename)
     return known or parse.fqdn_from_getent(reader.ask(["getent", "hosts", nodename], timeout=5).out)
 

@@ -121,7 +121,7 @@ class Candidate:
     @property
     def level(self) -> int:
         """The compatibility level in thousandths: 3006 for 3.6 and 2000 for 2."""
-        found = re.match(r"(\d{1,6})(?:\.(\d{1,3}))?", self["compatibility_level"])
+        found = re.match(r"([0-9]{1,6})(?:\.([0-9]{1,3}))?", self["compatibility_level"])
         return int(found.group(1)) * 1000 + int(found.group(2) or 0) if found else 0
 
     def references(self, name: str) -> list[str]:

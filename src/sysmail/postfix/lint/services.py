@@ -82,7 +82,9 @@ def _level(given: Candidate) -> Iterator[Finding]:
             "write the version that is installed, such as 3.7, or 2 before 3.6",
         )
     postfix = given.facts.postfix
-    found = re.match(r"(\d{1,6})\.(\d{1,3})", postfix.version) if postfix is not None else None
+    found = (
+        re.match(r"([0-9]{1,6})\.([0-9]{1,3})", postfix.version) if postfix is not None else None
+    )
     newest = int(found.group(1)) * 1000 + int(found.group(2)) if found else 0
     if newest and given.settled and given.level > newest:
         yield Finding(
