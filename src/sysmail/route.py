@@ -191,7 +191,7 @@ def _need_name(next_hop: str, facts: Facts, *, has_sender: bool) -> None:
     lacking = "hostname" if next_hop == "direct" else "hostname or sender"
     raise RefusedError(
         "no-fqdn",
-        f"this host is called {facts.nodename!r}, which is no fully qualified name: "
+        f"this host is called {facts.nodename[:64]!r}, which is no fully qualified name: "
         "other mail servers refuse senders and greetings of such a host",
         f'set {lacking} in the policy (or --hostname NAME), such as "{_short(facts)}.example.org"',
     )

@@ -72,7 +72,7 @@ ALL = [sample for some in SAMPLES.values() for sample in some]
 
 
 def damaged(chance: random.Random, sample: bytes) -> bytes:
-    """The sample after some of: cut, doubled, mixed with another, bytes flipped, bits slipped in."""
+    """The sample: cut, turned, mixed with another, repeated, bits flipped, something slipped in."""
     for _ in range(chance.choice((1, 1, 2, 4, 8))):
         place = chance.randrange(len(sample) + 1)
         kind = chance.randrange(8)
@@ -154,8 +154,9 @@ POLICIES = tuple(
 def damaged_host(chance: random.Random) -> FakeDebian:
     """A Debian host on which one to three programs or files say something damaged."""
     host = FakeDebian(postfix=chance.random() < 0.7)
-    host.queue = [{"queue_id": "4A", "queue_name": "deferred", "arrival_time": 1, "sender": "",
-                   "message_size": 1, "recipients": [{"address": "a@b", "delay_reason": "x"}]}]  # fmt: skip
+    recipients = [{"address": "a@b", "delay_reason": "x"}]
+    message = {"queue_id": "4A", "queue_name": "deferred", "arrival_time": 1, "sender": ""}
+    host.queue = [{**message, "message_size": 1, "recipients": recipients}]
     for target in chance.sample((*PROGRAMS, *FILES, "name"), chance.randrange(1, 4)):
         if target == "name":
             host.name = text_of(damaged(chance, b"web1.example.org"))

@@ -102,14 +102,14 @@ def _main(text: str, root: Path, asked: dict[str, Any]) -> str:
     return "\n".join([*lines, *asked["lines"]]) + "\n"
 
 
-def _send(asked: dict[str, str], config: str) -> str:
+def _send(asked: dict[str, Any], config: str) -> str:
     """Hand one message in; the last reply, or why there is none."""
     message = asked["message"]
     if asked["via"] == "sendmail":
         argv = ["sendmail", "-C", config, "-f", asked["sender"], asked["to"]]
         return str(_run(*argv, text=message))
     try:
-        with smtplib.SMTP(asked["address"], PORT, timeout=20) as client:
+        with smtplib.SMTP(asked["address"], PORT, timeout=asked["timeout"]) as client:
             refused = client.sendmail(asked["sender"], [asked["to"]], message.encode())
             return f"250 accepted {refused}"
     except smtplib.SMTPRecipientsRefused as error:

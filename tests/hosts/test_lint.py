@@ -39,6 +39,7 @@ class Send:
     address: str = "127.0.0.1"
     via: str = "smtp"
     message: str = "Subject: row\n\nt\n"
+    timeout: float = 20
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ ROWS = {
     ),
     "smtpd_relay_restrictions without a reject": Row(
         "no-final-reject", {"smtpd_relay_restrictions": "permit_mynetworks"},
+        send=Send(timeout=4),
         reply="no connection|^421|closed", log="fatal: in parameter smtpd_relay_restrictions",
     ),
     "smtputf8 and a server without it": Row(
@@ -189,7 +191,7 @@ ROWS = {
     ),
     "an unknown TLS level": Row(
         "tls-level-not-known", {"smtp_tls_security_level": "bogus"}, login=True,
-        log="(fatal|warning).*(invalid|bogus)(?s:.*)status=deferred|status=deferred",
+        log='fatal: Invalid TLS level "bogus"(?s:.*)throttling',
     ),
     "wrappermode with level may": Row(
         "wrappermode-level", {"smtp_tls_security_level": "may"}, login=True,
@@ -212,7 +214,7 @@ ROWS = {
     ),
     "an unknown word among the SASL options": Row(
         "sasl-options-not-readable", {"smtp_sasl_tls_security_options": "noanonimous"}, login=True,
-        log="(fatal|warning).*(?s:.*)status=deferred",
+        log="fatal: SASL per-connection initialization failed(?s:.*)throttling",
     ),
     "connection reuse without tlsproxy": Row(
         "reuse-without-tlsproxy", login=True, master=[(r"^tlsproxy .*\n", "")],
@@ -244,15 +246,15 @@ ROWS = {
     ),
     "a type of map that is not in this build": Row(
         "map-type-not-there", {"smtp_generic_maps": "lmdb:/etc/postfix/generic"},
-        log="unsupported dictionary type: lmdb(?s:.*)status=deferred",
+        log="unsupported dictionary type: lmdb(?s:.*)throttling",
     ),
     "a map without its file": Row(
         "map-file-missing", {"smtp_generic_maps": "regexp:/nowhere/generic"},
-        log="open /nowhere/generic: No such file(?s:.*)status=deferred",
+        log="open /nowhere/generic: No such file(?s:.*)throttling",
     ),
     "a database without its file": Row(
         "map-file-missing", {"smtp_generic_maps": "hash:/nowhere/generic"},
-        log="open database /nowhere/generic.db: No such file(?s:.*)status=deferred",
+        log="/nowhere/generic.db: No such file(?s:.*)throttling",
     ),
     # master.cf.
     "a chroot without resolv.conf": Row(
@@ -424,6 +426,24 @@ def test_a_backlog_waits_for_more_than_an_hour(lab: Lab, host: Host, root: str) 
     wait_until("it waits", lambda: "status=deferred" in _log(host, root), timeout=40)
     found = host.run(["postconf", "-c", f"{root}/etc", "-hx", "maximal_backoff_time"]).stdout
     assert found.strip() == "4000s"
+
+
+def test_without_ipv6(lab: Lab) -> None:
+    """Where IPv6 is off, ::1 among the interfaces is fatal, and the lint tells both spellings."""
+    bare = lab.host(f"lint{next(_numbers)}", packages=["postfix", "msmtp"], ipv6=False)
+    try:
+        bare.run("systemctl stop postfix")
+        row = Row("interface-not-there", {"inet_interfaces": "127.0.0.1, [::1]"})
+        answer = _ask(lab, bare, row, "/var/lib/interfaces")
+        assert "no connection" in answer["reply"], answer
+        assert row.rule in [each["rule"] for each in answer["found"]]
+        bare.run(["postfix", "-c", "/var/lib/interfaces/etc", "abort"], check=False)
+        answer = _ask(lab, bare, Row("", {"inet_protocols": "all"}), "/var/lib/protocols")
+        assert [each["rule"] for each in answer["found"]] == ["no-ipv6"]
+        answer = _ask(lab, bare, Row("", send=None), "/var/lib/plain")
+        assert answer["found"] == []
+    finally:
+        lab.remove(bare)
 
 
 EXTRAS = {

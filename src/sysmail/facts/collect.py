@@ -48,7 +48,8 @@ def collect(reader: Reader) -> Facts:
     postfix = collect_postfix(reader)
     service, msmtpd = _units(reader, distro, postfix) if systemd else (ServiceFacts(), {})
     return Facts(
-        os_name=release.get("PRETTY_NAME") or release.get("ID", "an unknown Linux"),
+        os_name=parse.shown(release.get("PRETTY_NAME") or release.get("ID", ""))
+        or "an unknown Linux",
         distro=distro,
         systemd=systemd,
         nodename=nodename,
@@ -93,7 +94,7 @@ def collect_postfix(reader: Reader) -> Optional[PostfixFacts]:
         parameters = parse.parameters(reader.ask(["postconf", "-d"]).out)
     main_cf = parameters.get("config_directory", "/etc/postfix") + "/main.cf"
     return PostfixFacts(
-        version=parameters.get("mail_version", ""),
+        version=parse.shown(parameters.get("mail_version", "")),
         parameters=parameters,
         complaint=said.err.strip(),
         own=frozenset(parse.parameters(_text(reader, main_cf))),

@@ -24,6 +24,7 @@ __all__ = [
     "packages",
     "parameters",
     "services",
+    "shown",
     "sockets",
     "unit",
     "unit_blocks",
@@ -41,6 +42,11 @@ def os_release(text: str) -> dict[str, str]:
                 value = value[1:-1]
             found[match.group(1)] = re.sub(r"\\(.)", r"\1", value)
     return found
+
+
+def shown(text: str) -> str:
+    """What a program or a file calls something, fit for one line of a message."""
+    return "".join(character for character in text[:80] if character.isprintable())
 
 
 def packages(text: str, manager: str) -> dict[str, str]:
