@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.through import MARK, SEENS, Count, carry_on, check_error, examples
+from fuzz.through import MARK, SEENS, Count, Record, carry_on, check_error, examples
 from sysmail import maillog, queue, submissions, takeover
 from sysmail.distro import DISTROS
 from sysmail.errors import SysmailError
@@ -104,7 +103,7 @@ def text_of(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def test_parsers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parsers(record_property: Record) -> None:
     """Each parser, on damaged samples of its own and of others: plain data, never an exception."""
     count = Count("outputs through parsers")
     packages = {f"packages of {row.name}": "packages" for row in DISTROS}
@@ -115,7 +114,7 @@ def test_parsers(capsys: pytest.CaptureFixture[str]) -> None:
     }
     folders = {"deliveries": "maillog", "queue_id_of": "maillog", "times": "maillog",
                "reasons": "queue", **packages}  # fmt: skip
-    parsers = {**PARSERS, **more, "submissions": submissions.parse,
+    parsers: dict[str, Callable[[str], Any]] = {**PARSERS, **more, "submissions": submissions.parse,
                "host_name": partial(parse.host_name)}  # fmt: skip
     names = sorted(parsers)
 
@@ -129,7 +128,7 @@ def test_parsers(capsys: pytest.CaptureFixture[str]) -> None:
         count.ended[name] += 1
 
     each()
-    count.finish(capsys, 7000)
+    count.finish(record_property, 7000)
 
 
 PROGRAMS = ("postconf", "systemctl", "dpkg-query", "apt-cache", "getent", "postqueue", "journalctl")
@@ -180,7 +179,7 @@ def _damaged_program(chance: random.Random, real: Any) -> Any:
     return program
 
 
-def test_hosts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_hosts(record_property: Record) -> None:
     """Facts of a host whose programs and files are damaged, and plans with such facts."""
     count = Count("damaged hosts")
 
@@ -201,4 +200,4 @@ def test_hosts(capsys: pytest.CaptureFixture[str]) -> None:
         count.ended[carry_on(policy, facts, seen)] += 1
 
     each()
-    count.finish(capsys, 4000)
+    count.finish(record_property, 4000)

@@ -8,11 +8,10 @@ from functools import partial
 from itertools import chain
 from typing import Any, Callable
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.through import MARK, SEENS, Count, carry, examples
+from fuzz.through import MARK, SEENS, Count, Record, carry, examples
 from sysmail.cli.arguments import parse_arguments, policy_flags
 from sysmail.facts.model import Facts, Listener, ServiceFacts
 from sysmail.policy import KEYS, SECTIONS, Policy, Secret, parse, with_flags
@@ -193,7 +192,7 @@ ABOUT = st.sampled_from(sorted(HOSTS))
 SEEN = st.sampled_from(SEENS)
 
 
-def test_as_ansible_gives_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_ansible_gives_them(record_property: Record) -> None:
     """Plain data of any kind, with and without what only Ansible may give: a plan or an error."""
     count = Count("policies as plain data")
 
@@ -203,10 +202,10 @@ def test_as_ansible_gives_them(capsys: pytest.CaptureFixture[str]) -> None:
         count.ended[carry(lambda: parse(data, from_ansible=inline), HOSTS[host], seen)] += 1
 
     each()
-    count.finish(capsys, 4000)
+    count.finish(record_property, 4000)
 
 
-def test_as_ansibles_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_ansibles_arguments(record_property: Record) -> None:
     """What Ansible's own conversion leaves of a policy: None for what is not given, texts."""
     count = Count("policies as Ansible's arguments")
     options = module_options()["policy"]["options"]
@@ -229,7 +228,7 @@ def test_as_ansibles_arguments(capsys: pytest.CaptureFixture[str]) -> None:
         count.ended[carry(lambda: parse(given_data, from_ansible=True), HOSTS[host], seen)] += 1
 
     each()
-    count.finish(capsys, 1500)
+    count.finish(record_property, 1500)
 
 
 @st.composite
@@ -273,7 +272,7 @@ def _toml(value: Any) -> str:
     return json.dumps(str(value))
 
 
-def test_as_documents(capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_documents(record_property: Record) -> None:
     """The text of a policy file, also a damaged one: a plan or an error with exit code 64."""
     count = Count("policies as TOML and JSON")
 
@@ -283,10 +282,10 @@ def test_as_documents(capsys: pytest.CaptureFixture[str]) -> None:
         count.ended[carry(lambda: parse(read_document(*document)), HOSTS[host], seen)] += 1
 
     each()
-    count.finish(capsys, 3000)
+    count.finish(record_property, 3000)
 
 
-def test_by_flags(capsys: pytest.CaptureFixture[str]) -> None:
+def test_by_flags(record_property: Record) -> None:
     """Flags of the command line on top of a policy."""
     count = Count("policies by flags")
     flagged = [key for key in KEYS if key.flag]
@@ -306,7 +305,7 @@ def test_by_flags(capsys: pytest.CaptureFixture[str]) -> None:
         count.ended[carry(made, HOSTS[host], seen)] += 1
 
     each()
-    count.finish(capsys, 1500)
+    count.finish(record_property, 1500)
 
 
 HUGE = 10_000_000
@@ -353,9 +352,9 @@ def _documents(text: str) -> Iterator[Callable[[], Policy]]:
         yield lambda name=name: parse(read_document(text, name))  # type: ignore[misc]
 
 
-def test_huge_and_deep(capsys: pytest.CaptureFixture[str]) -> None:
+def test_huge_and_deep(record_property: Record) -> None:
     """What is huge or deep is refused; nothing of it takes the memory or the time of a host."""
     count = Count("huge and deep policies")
     for make_one in chain([lambda: parse({})], huge_values(), deep_values()):
         count.ended[carry(make_one, HOSTS["bare Debian"])] += 1
-    count.finish(capsys, 300)
+    count.finish(record_property, 300)

@@ -30,6 +30,9 @@ from sysmail.want import effective, postfix_version, want
 MARK = "injected"
 """Begins every line that a hostile value tries to add."""
 
+Record = Callable[[str, object], None]
+"""pytest's record_property: reaches the summary also from another process."""
+
 PASSWORD = Secret("a-marked-password")
 SEED = os.environ.get("SYSMAIL_SEED", "")
 SEENS = (
@@ -67,11 +70,11 @@ class Count:
     def ran(self) -> int:
         return sum(self.ended.values())
 
-    def finish(self, capsys: Any, least: int) -> None:
-        """Print the figures past pytest's capture, and fail if there were too few."""
+    def finish(self, record: Record, least: int) -> None:
+        """Hand the figures to the summary (conftest.py), and fail if there were too few."""
         each = ", ".join(f"{number} {name}" for name, number in sorted(self.ended.items()))
-        with capsys.disabled():
-            print(f"\n{self.what}: {self.ran} examples ({each}); seed {SEED or 'fixed'}")
+        record("ran", self.ran)
+        record("figures", f"{self.what}: {self.ran} examples ({each})")
         assert self.ran >= least, f"only {self.ran} of {least} examples ran"
         assert len(self.ended) > 1, "everything ended the same way: the examples test nothing"
 

@@ -82,9 +82,9 @@ def _lay_out(files: list[ManagedFile], root: Path, asked: dict[str, Any]) -> tup
         if file.path == "/etc/postfix/master.cf":
             # The same services, the listener on an unused port.
             text = re.sub(r"^smtp( +inet)", rf"{PORT}\1", text, count=1, flags=re.MULTILINE)
-        path = Path(file.path.replace("/etc/postfix", f"{root}/etc"))
-        path.write_text(text)
-        path.chmod(file.mode)
+        place = Path(file.path.replace("/etc/postfix", f"{root}/etc"))
+        place.write_text(text)
+        place.chmod(file.mode)
     return tuple(laid)
 
 
@@ -116,8 +116,7 @@ def _send(asked: dict[str, Any], config: str) -> str:
         code, said = error.recipients[asked["to"]]
         return f"{code} {said.decode()}"
     except smtplib.SMTPResponseException as error:
-        said = error.smtp_error
-        return f"{error.smtp_code} {said.decode() if isinstance(said, bytes) else said}"
+        return f"{error.smtp_code} {error.smtp_error!r}"
     except (OSError, smtplib.SMTPException) as error:
         return f"no connection: {error}"
 

@@ -88,6 +88,8 @@ def _networks(given: Candidate) -> Iterator[Finding]:
         if word.startswith(("/", "!")) or re.match(r"[a-z0-9_]+:[/{]", word):
             return  # a table, a file or an exception: not for us to judge
         try:
+            if ":" in word and not word.startswith("["):
+                raise ValueError("a table of type 2001 or of none")
             known.append(ipaddress.ip_network(word.replace("[", "").replace("]", "")))
         except ValueError:
             yield Finding(
