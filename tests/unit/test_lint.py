@@ -204,9 +204,10 @@ def test_apply_and_plan_refuse() -> None:
     host = FakeDebian(postfix=True)
     given_policy = {"postfix": {"smtp_header_checks": "lmdb:/etc/x"}}
     before = dict(host.entries)
+    said: list[str] = []
     runs: tuple[Callable[[], object], ...] = (
         lambda: plan.run(host, given_policy, {}),
-        lambda: apply.run(host, given_policy, {}, str.strip),
+        lambda: apply.run(host, given_policy, {}, said.append),
     )
     for run in runs:
         host.packages["msmtp"] = "ii "
