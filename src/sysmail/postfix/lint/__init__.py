@@ -7,7 +7,8 @@ nothing, and gives :class:`Finding` values. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Callable
 
 from sysmail.postfix.lint import build, incoming, leaving, local, services
 from sysmail.postfix.lint.candidate import Candidate, Finding, candidate
