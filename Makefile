@@ -112,6 +112,7 @@ python: root
 test: root python ## as root: everything; pytest's closing line of the hosts comes last
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory unit-all
+	@$(MAKE) --no-print-directory fuzz
 	@$(MAKE) --no-print-directory lab
 	@$(MAKE) --no-print-directory hosts
 
@@ -123,6 +124,10 @@ hosts: root venv ## as root: the tests on booted hosts and of fleets alone; ARGS
 	$(call venv,$(PYTHON))/bin/python -m pytest tests/hosts tests/fleet $(LABS) $(ARGS) \
 		|| status=$$?; \
 	exit $$status
+
+.PHONY: fuzz
+fuzz: venv ## 10,000 generated policies, and as many damaged outputs; SYSMAIL_SEED=NUMBER for others
+	@$(call venv,$(PYTHON))/bin/python -m pytest tests/fuzz --numprocesses 2 $(ARGS)
 
 .PHONY: bench
 bench: venv ## how fast it is: see benchmarks/

@@ -7,6 +7,7 @@ outage: Mailu is left only when it has not answered for ``OUTAGE_SECONDS``.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Optional
 
@@ -190,7 +191,12 @@ def _need_name(next_hop: str, facts: Facts, *, has_sender: bool) -> None:
     lacking = "hostname" if next_hop == "direct" else "hostname or sender"
     raise RefusedError(
         "no-fqdn",
-        f"this host is called {facts.nodename!r}, which is no fully qualified name: "
+        f"this host is called {facts.nodename[:64]!r}, which is no fully qualified name: "
         "other mail servers refuse senders and greetings of such a host",
-        f'set {lacking} in the policy (or --hostname NAME), such as "{facts.nodename}.example.org"',
+        f'set {lacking} in the policy (or --hostname NAME), such as "{_short(facts)}.example.org"',
     )
+
+
+def _short(facts: Facts) -> str:
+    """The kernel's name as an example can show it: it may hold any byte."""
+    return re.sub("[^A-Za-z0-9-]", "-", facts.nodename)[:63] or "host"

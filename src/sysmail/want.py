@@ -24,7 +24,9 @@ def postfix_version(facts: Facts) -> str:
     if facts.postfix is not None:
         return facts.postfix.version
     for name in facts.distro.postfix if facts.distro else ():
-        match = re.match(r"(?:\d+:)?(\d+\.\d+(?:\.\d+)?)", facts.candidates.get(name, ""))
+        match = re.match(
+            r"(?:[0-9]+:)?([0-9]{1,3}\.[0-9]{1,3}(?:\.[0-9]{1,3})?)", facts.candidates.get(name, "")
+        )
         if match:
             return match.group(1)
     return ""
@@ -33,7 +35,7 @@ def postfix_version(facts: Facts) -> str:
 def check_postfix(facts: Facts) -> None:
     """RefusedError when the Postfix that is there cannot do what the relay needs."""
     version = postfix_version(facts)
-    found = re.match(r"(\d+)\.(\d+)", version)
+    found = re.match(r"([0-9]{1,3})\.([0-9]{1,3})", version)
     least = postfix.MINIMUM_VERSION
     if found and (int(found.group(1)), int(found.group(2))) < least:
         raise RefusedError(

@@ -98,6 +98,7 @@ class FakeDebian(FakeHost):
             self.put_directory(path)
         self.put("/dev/log", "")
         self.put(SASL_PLAIN, "")
+        self.put("/etc/ssl/certs/ca-certificates.crt", "")
         self.dynamic["/proc/net/tcp"] = lambda: self._sockets("127.0.0.1", "0.0.0.0")
         self.dynamic["/proc/net/tcp6"] = lambda: self._sockets("::1", "::")
         self.dynamic["/proc/net/fib_trie"] = FIB_TRIE.encode

@@ -13,7 +13,11 @@ from sysmail.apply.checkpoint import WAITING, keep_passwords, save
 from sysmail.apply.preflight import check_steps, wait_for_packages
 from sysmail.apply.scratch import try_candidate
 from sysmail.commands.policy_source import Given
-from sysmail.commands.refusals import refuse_busy_port, refuse_takeover
+from sysmail.commands.refusals import (
+    refuse_busy_port,
+    refuse_fatal_configuration,
+    refuse_takeover,
+)
 from sysmail.commands.situation import (
     Situation,
     file_states,
@@ -66,6 +70,7 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
     if situation.steps and pending is None:
         adopted = refuse_takeover(writer, situation, adopt=adopt)
         refuse_busy_port(writer, situation)
+        refuse_fatal_configuration(writer, situation.facts, situation.desired)
     try:
         trouble = _ask_next_hop(writer, situation)
     except HostError as error:
@@ -311,6 +316,7 @@ def _carry_out(
     while steps:
         step = steps.pop(0)
         if not tried and desired.relay and isinstance(step, WriteFile) and facts.postfix:
+            refuse_fatal_configuration(writer, facts, desired)
             say("trying the new configuration beside the one in force")
             try_candidate(writer, facts, desired)
             tried = True

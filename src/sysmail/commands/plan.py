@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from typing import Optional
 
 from sysmail.commands.policy_source import Given
-from sysmail.commands.refusals import refuse_busy_port, refuse_takeover
+from sysmail.commands.refusals import (
+    refuse_busy_port,
+    refuse_fatal_configuration,
+    refuse_takeover,
+)
 from sysmail.commands.situation import look
 from sysmail.commands.wayback import describe_all
 from sysmail.host.port import Reader
@@ -29,6 +33,7 @@ def run(
     if situation.steps:
         adopted = refuse_takeover(reader, situation, adopt=adopt)
         refuse_busy_port(reader, situation)
+        refuse_fatal_configuration(reader, situation.facts, situation.desired)
     steps = describe_all(situation.steps, situation.edited)
     return Report(
         command="plan",

@@ -7,13 +7,14 @@ from dataclasses import replace
 from sysmail import queue, takeover
 from sysmail.commands.probe import port_owner
 from sysmail.commands.situation import Situation
+from sysmail.desired import Desired
 from sysmail.errors import RefusedError
 from sysmail.facts import Facts
 from sysmail.facts.collect import collect_forwards
 from sysmail.host.port import Reader
 from sysmail.neighbours import neighbour_of
 
-__all__ = ["refuse_busy_port", "refuse_takeover"]
+__all__ = ["refuse_busy_port", "refuse_fatal_configuration", "refuse_takeover"]
 
 
 def refuse_takeover(reader: Reader, situation: Situation, *, adopt: bool) -> tuple[str, ...]:
@@ -101,4 +102,27 @@ def refuse_busy_port(reader: Reader, situation: Situation) -> None:
             "port-25-taken" if port == 25 else "port-taken",
             f"{found[0]} listens on {found[1]} port {port}",
             "stop that program, or leave the mail of this host to it",
+        )
+
+
+def refuse_fatal_configuration(reader: Reader, facts: Facts, desired: Desired) -> None:
+    """RefusedError when Postfix would accept the candidate, and mail would die of it."""
+    if not desired.relay:
+        return
+    # A plan that changes nothing needs none of it, and the tool has to start fast.
+    from sysmail.postfix.lint import candidate, files_read, lint
+
+    settled = facts.postfix is not None and all(name in facts.packages for name in desired.packages)
+    # Packages that are still to come bring files, types of tables and modules along.
+    asked = files_read(candidate(desired.files, facts)) if settled else []
+    missing = frozenset(path for path in asked if reader.link(path) is None)
+    found = lint(candidate(desired.files, facts, settled=settled, missing=missing))
+    if found:
+        told = [f"{each.parameter}: {each.what} ({each.rule})" for each in found]
+        remedies = list(dict.fromkeys(f"{each.parameter}: {each.remedy}" for each in found))
+        raise RefusedError(
+            "configuration-kills-mail",
+            "Postfix would accept this configuration, and mail would be lost or stay: "
+            + "; ".join(told),
+            "; ".join(remedies) + " (in the policy, mostly its [postfix])",
         )

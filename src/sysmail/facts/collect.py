@@ -53,7 +53,8 @@ def collect(reader: Reader) -> Facts:
     listeners = collect_listeners(reader)
     exim = _text(reader, "/etc/exim4/update-exim4.conf.conf")
     return Facts(
-        os_name=release.get("PRETTY_NAME") or release.get("ID", "an unknown Linux"),
+        os_name=parse.shown(release.get("PRETTY_NAME") or release.get("ID", ""))
+        or "an unknown Linux",
         distro=distro,
         systemd=systemd,
         nodename=nodename,
@@ -142,7 +143,7 @@ def collect_postfix(reader: Reader) -> Optional[PostfixFacts]:
         parameters = parse.parameters(reader.ask(["postconf", "-d"]).out)
     folder = parameters.get("config_directory", "/etc/postfix")
     return PostfixFacts(
-        version=parameters.get("mail_version", ""),
+        version=parse.shown(parameters.get("mail_version", "")),
         parameters=parameters,
         complaint=said.err.strip(),
         own=frozenset(parse.parameters(_text(reader, folder + "/main.cf"))),
@@ -165,8 +166,9 @@ def _candidates(reader: Reader, distro: Optional[Distro]) -> dict[str, str]:
 
 def _fqdn(reader: Reader, nodename: str) -> str:
     """The name without asking DNS where that can be avoided: a dead resolver costs seconds."""
-    if "." in nodename.strip("."):
-        return nodename.strip(".").lower()
+    own = parse.host_name(nodename)
+    if "." in own:
+        return own
     known = parse.fqdn_from_hosts(_text(reader, "/etc/hosts"), nodename)
     return known or parse.fqdn_from_getent(reader.ask(["getent", "hosts", nodename], timeout=5).out)
 

@@ -17,6 +17,7 @@ __all__ = [
     "exim_settings",
     "fqdn_from_getent",
     "fqdn_from_hosts",
+    "host_name",
     "inet_services",
     "local_ipv4",
     "local_ipv6",
@@ -26,6 +27,7 @@ __all__ = [
     "parameters",
     "port_forwards",
     "services",
+    "shown",
     "sockets",
     "unit",
     "unit_blocks",
@@ -43,6 +45,11 @@ def os_release(text: str) -> dict[str, str]:
                 value = value[1:-1]
             found[match.group(1)] = re.sub(r"\\(.)", r"\1", value)
     return found
+
+
+def shown(text: str) -> str:
+    """What a program or a file calls something, fit for one line of a message."""
+    return "".join(character for character in text[:80] if character.isprintable())
 
 
 def packages(text: str, manager: str) -> dict[str, str]:
@@ -154,9 +161,9 @@ def fqdn_from_hosts(text: str, nodename: str) -> str:
     for line in text.splitlines():
         names = line.partition("#")[0].split()[1:]
         if nodename.lower() in (name.lower() for name in names):
-            for name in names:
-                if "." in name.strip(".") and not name.lower().startswith("localhost"):
-                    return name.rstrip(".").lower()
+            found = next(filter(None, map(_full_name, names)), "")
+            if found:
+                return found
     return ""
 
 
@@ -164,9 +171,26 @@ def fqdn_from_getent(text: str) -> str:
     """``getent hosts NAME``: the canonical name, if it has a dot."""
     for line in text.splitlines():
         for name in line.split()[1:2]:
-            if "." in name.strip(".") and not name.lower().startswith("localhost"):
-                return name.rstrip(".").lower()
+            if _full_name(name):
+                return _full_name(name)
     return ""
+
+
+def _full_name(name: str) -> str:
+    """A host's name with a domain, in lower case; empty for what is none, or is every host's."""
+    found = host_name(name)
+    return found if "." in found and not found.startswith("localhost") else ""
+
+
+def host_name(text: str) -> str:
+    """A name in lower case without dots around it; empty for what cannot be one.
+
+    It is written into configuration files, and neither the kernel nor hosts(5) looks at what a
+    name holds. An underscore is no letter of a host name and is met nevertheless.
+    """
+    name = text.strip(".").lower()
+    valid = re.fullmatch("[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?", name)
+    return name if valid and ".." not in name else ""
 
 
 def unit_blocks(text: str) -> list[dict[str, str]]:
@@ -241,5 +265,11 @@ def services(blocks: Sequence[Mapping[str, str]]) -> ServiceFacts:
         active=main.get("ActiveState") == "active",
         enabled=main.get("UnitFileState") in ("enabled", "enabled-runtime"),
         failed=failed,
-        forking=tuple(b.get("Id", "?") for b in blocks if b.get("Type") == "forking"),
+        # A folder is named after it.
+        forking=tuple(
+            block["Id"]
+            for block in blocks
+            if block.get("Type") == "forking"
+            and re.fullmatch(r"[A-Za-z0-9:_.@-]{1,200}\.service", block.get("Id", ""))
+        ),
     )

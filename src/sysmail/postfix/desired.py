@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Optional
 
@@ -80,10 +81,12 @@ def _restart(facts: Facts) -> str:
     `postfix stop` ends it with status 0, and it stays stopped.
     """
     queue = facts.postfix["queue_directory"] if facts.postfix is not None else ""
+    if not re.fullmatch("(?:/[A-Za-z0-9_.-]+)+", queue):
+        queue = "/var/spool/postfix"  # what systemd would read in its own way is no such folder
     return (
         "# Written by sysmail: when master(8) is killed, it is started again.\n"
         "[Service]\n"
-        f"PIDFile={queue or '/var/spool/postfix'}/pid/master.pid\n"
+        f"PIDFile={queue}/pid/master.pid\n"
         "Restart=on-failure\n"
         "RestartSec=3\n"
     )

@@ -46,7 +46,7 @@ _MAILU_SPEED = {
 
 def compatibility_level(version: str) -> str:
     """What the installed version supports: its own number from 3.6 on, 2 before (postconf(5))."""
-    match = re.match(r"(\d+)\.(\d+)", version)
+    match = re.match(r"([0-9]{1,3})\.([0-9]{1,3})", version)
     if match and (int(match.group(1)), int(match.group(2))) >= (3, 6):
         return f"{match.group(1)}.{match.group(2)}"
     return "2"

@@ -39,7 +39,7 @@ SYSTEM_NAMES = ("postmaster", "mailer-daemon")
 def my_hostname(policy: Policy, facts: Facts) -> str:
     """The name for HELO and Message-ID; a made-up domain only where nobody outside sees it."""
     name = policy.hostname or facts.fqdn
-    if name:
+    if name and re.fullmatch("[a-z0-9_.-]{1,253}", name.lower()):
         return name.lower()
     short = re.sub(r"[^a-z0-9-]", "-", facts.nodename.lower()).strip("-")[:63] or "host"
     return f"{short}.localdomain"
@@ -48,7 +48,7 @@ def my_hostname(policy: Policy, facts: Facts) -> str:
 def own_names(policy: Policy, facts: Facts) -> tuple[str, ...]:
     """Every name of this host other than localhost, sorted."""
     names = {my_hostname(policy, facts), facts.fqdn.lower(), facts.nodename.lower().strip(".")}
-    valid = {n for n in names if re.match(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", n)}
+    valid = {n for n in names if re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", n)}
     return tuple(sorted(valid - set(_LOOPBACK_NAMES)))
 
 
