@@ -179,7 +179,7 @@ def test_recover_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--json", "recover"], host) == 0
         report = json.loads(capsys.readouterr().out)
         assert (report["outcome"], report["changed"]) == (outcome, changed)
-    assert "recovered at boot" not in str(report)
+        assert "recovered at boot" not in str(report)
 
 
 def test_damaged_journal(capsys: pytest.CaptureFixture[str]) -> None:
