@@ -20,7 +20,18 @@ sys.pycache_prefix = "/run/sysmail-test-pycache"
 from sysmail.cli.main import main  # noqa: E402 - the path is set just above
 from sysmail.host.machine import Machine  # noqa: E402
 
-CALLS = ("rename", "fsync", "unlink", "mkdir", "rmdir", "symlink", "chown", "chmod", "write")
+CALLS = (
+    "link",
+    "rename",
+    "fsync",
+    "unlink",
+    "mkdir",
+    "rmdir",
+    "symlink",
+    "chown",
+    "chmod",
+    "write",
+)
 
 
 def arm(number: int) -> list[int]:

@@ -30,10 +30,10 @@ sys.path.insert(0, "/opt/sysmail/src")
 sys.pycache_prefix = "/run/sysmail/pycache"
 
 from sysmail.cli import main  # noqa: E402 - the path is set just above
-from sysmail.host import machine  # noqa: E402
+from sysmail.host import machine, storage  # noqa: E402
 
 CALLS = frozenset(
-    """open write fchown fchmod utime fsync rename unlink symlink mkdir chown chmod rmdir""".split()
+    """open write fchown fchmod utime fsync link rename unlink symlink mkdir chown chmod rmdir""".split()
 )
 SIGNALS = {"int": signal.SIGINT, "term": signal.SIGTERM, "hup": signal.SIGHUP}
 AGAIN = 7
@@ -86,7 +86,7 @@ class Cut:
 
 
 class Calls:
-    """The module os as host/machine.py sees it."""
+    """The module os as host/machine.py and host/storage.py see it."""
 
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
@@ -109,7 +109,7 @@ class Calls:
 
 def arm(cut: Cut) -> None:
     """Let every change that the tool makes pass by the counter."""
-    vars(machine)["os"] = Calls(cut)
+    vars(machine)["os"] = vars(storage)["os"] = Calls(cut)
     running: list[str] = []
     original, popen = machine.Machine.run, subprocess.Popen
 

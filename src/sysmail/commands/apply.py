@@ -12,6 +12,7 @@ from sysmail.apply import Checkpoint, Store, Transaction, is_pending
 from sysmail.apply.checkpoint import WAITING, keep_passwords, save
 from sysmail.apply.preflight import check_steps, wait_for_packages
 from sysmail.apply.scratch import try_candidate
+from sysmail.commands.outage import note_outage, was_good
 from sysmail.commands.policy_source import Given
 from sysmail.commands.refusals import (
     refuse_busy_port,
@@ -30,7 +31,6 @@ from sysmail.desired import Desired
 from sysmail.errors import HostError, StepError, SysmailError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Writer
-from sysmail.nexthop import is_temporary
 from sysmail.plan import InstallPackages, Retire, Step, WriteFile, plan
 from sysmail.prove import Proof, prove
 from sysmail.report import FAIL, Problem, Report, StepResult, Verdict
@@ -80,7 +80,7 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
         if situation.facts.distro is not None and pending is None:
             wait_for_packages(writer, situation.facts.distro)
         check_steps(writer, situation.facts, situation.steps)
-    _note_outage(writer, situation, trouble)
+    note_outage(writer, situation, trouble)
     if not situation.steps and not acknowledge and pending is None:
         return _report(Proof(writer, situation, trouble), (), trouble)
     if pending is not None:
@@ -190,7 +190,7 @@ def _finish(
 def _ask_next_hop(writer: Writer, situation: Situation) -> Optional[HostError]:
     """None where it answers, or what it ran into where mail can wait; raised otherwise."""
     trouble = probe_next_hop(writer, situation)
-    if trouble is not None and not _was_good(situation, trouble):
+    if trouble is not None and not was_good(situation, trouble):
         raise trouble
     return trouble
 
@@ -212,36 +212,6 @@ def _packages_wanted(situation: Situation, step: Step, results: tuple[StepResult
         steps=results,
         details={"packages": {"manager": distro.name if distro else "", "names": names}},
     )
-
-
-def _was_good(situation: Situation, trouble: HostError) -> bool:
-    """Whether this server is down rather than wrong, and mail can wait for it.
-
-    It is in force already; or the relay was chosen because Mailu does not
-    answer, and its queue is what that is for. A name that does not exist is a mistake.
-    """
-    if not is_temporary(trouble):
-        return False
-    before, key = situation.in_force, situation.decision.hop_key
-    known = before is not None and before.policy.get(key) == situation.asked.get(key)
-    in_use = before is not None and key in (before.route.get("name"), before.route.get("next_hop"))
-    return (known and in_use) or (situation.decision.fallback and trouble.code in _DOWN)
-
-
-_DOWN = frozenset({"port-closed", "connection-lost", "next-hop-busy"})
-
-
-def _note_outage(writer: Writer, situation: Situation, trouble: Optional[HostError]) -> None:
-    """Remember since when a Mailu that is in use does not answer: a short outage flips no route."""
-    before = situation.in_force
-    if before is None or before.route.get("name") != "mailu" or not situation.probed:
-        return
-    if trouble is None and before.mailu_down_since == 0.0:
-        return
-    now = writer.now()
-    before.mailu_down_since = now - situation.down_for if trouble is not None else 0.0
-    before.mailu_down_seen = now if trouble is not None else 0.0
-    save(writer, before)
 
 
 def _checkpoint(writer: Writer, situation: Situation, *, acknowledge: bool) -> Checkpoint:
