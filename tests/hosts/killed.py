@@ -33,7 +33,8 @@ from sysmail.cli import main  # noqa: E402 - the path is set just above
 from sysmail.host import machine, storage  # noqa: E402
 
 CALLS = frozenset(
-    """open write fchown fchmod utime fsync link rename unlink symlink mkdir chown chmod rmdir""".split()
+    """open write fchown fchmod utime fsync link rename unlink symlink mkdir chown chmod
+    rmdir""".split()
 )
 SIGNALS = {"int": signal.SIGINT, "term": signal.SIGTERM, "hup": signal.SIGHUP}
 AGAIN = 7
