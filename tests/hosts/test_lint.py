@@ -88,12 +88,6 @@ ROWS = {
     "mynetworks with bits behind its mask": Row(
         "network-not-readable", {"mynetworks": "127.0.0.1/8 [::1]/128"}, reply="^4[25]1|^554",
     ),
-    "mynetworks without brackets": Row(
-        "network-not-readable",
-        {"mynetworks": "127.0.0.0/8 ::1/128"},
-        send=Send(address="::1"),
-        reply="^451",
-    ),
     "smtpd_relay_restrictions without a reject": Row(
         "no-final-reject", {"smtpd_relay_restrictions": "permit_mynetworks"},
         send=Send(timeout=4),
