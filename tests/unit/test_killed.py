@@ -118,9 +118,7 @@ def test_any_command_says_what_it_recovered(
     host.revive()
     main(["--json", *words], host)
     report = json.loads(capsys.readouterr().out)
-    assert report["notes"] == ["a apply that was cut off has been undone"] or any(
-        "cut off has been undone" in note for note in report["notes"]
-    )
+    assert any("cut off has been undone" in note for note in report["notes"])
     assert differences(before, host.world()) == {}
 
 
@@ -142,10 +140,10 @@ def test_interrupted_at_every_change(capsys: pytest.CaptureFixture[str]) -> None
             assert Store(host).load() == []
         else:
             done += 1
-            assert report["exit"] == 0 if "exit" in report else True
+            assert report["outcome"] == "applied"
             assert [c.state for c in Store(host).load()] == ["done"], f"at {at.method} {at.what}"
     assert interrupted > 20
-    assert done < 5
+    assert 0 < done < interrupted
 
 
 def _signalled(host: FakeDebian, moment: int) -> bool:

@@ -49,7 +49,10 @@ def changed_paths(checkpoint: Checkpoint) -> dict[str, Entry]:
     """
     found: dict[str, dict[str, Any]] = {}
     for entry in checkpoint.files:
-        first = found.setdefault(entry["path"], dict(entry))
+        first = found.setdefault(entry["path"], {**entry, "between": []})
+        if checkpoint.state != "done":
+            # Cut off, it may be as any of its steps left it.
+            first["between"].append(entry["after"])
         first["after"], first["access"] = entry["after"], entry.get("access")
         first["packaged"] = entry.get("packaged")
     return {path: entry for path, entry in found.items() if not _is_left_alone(entry)}
@@ -83,7 +86,7 @@ def how_changed(state: Optional[FileState], entry: Entry) -> str:
     if after is None:
         return "made anew"
     if digest(state.data) != after:
-        return "edited"
+        return "" if digest(state.data) in entry.get("between", ()) else "edited"
     access = entry.get("access")
     if access is None or list(access) == _access(state):
         return ""
