@@ -6,6 +6,7 @@ import json
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Callable
 
+from sysmail.cli import stories
 from sysmail.report import FAIL, PASS, Report
 
 __all__ = ["as_json", "as_text"]
@@ -146,6 +147,7 @@ _DETAILS: dict[str, Callable[[dict[str, Any], Paint], list[str]]] = {
     "try": _messages_of_try,
     "queue": _queue,
     "status": _status,
+    "trace": stories.as_lines,
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
-from sysmail.facts.model import Facts
+from sysmail.facts.collect import collect_postfix
 from sysmail.host.port import Reader
 from sysmail.logline import LogLine
 from sysmail.maillog import SYSLOG_FILES
@@ -64,12 +64,14 @@ def is_queue_id(query: str) -> bool:
     return _QUEUE_ID.fullmatch(query) is not None
 
 
-def logs(reader: Reader, facts: Facts, maillog_file: str, named: str = "") -> list[Log]:
+def logs(reader: Reader, named: str = "") -> list[Log]:
     """Where to look, the likeliest first; a log that is ``named`` is the only one."""
     if named:
         return [FileLog(reader, named)]
+    postfix = collect_postfix(reader)
+    maillog_file = postfix["maillog_file"] if postfix is not None else ""
     found: list[Log] = [FileLog(reader, maillog_file)] if maillog_file else []
-    if facts.systemd:
+    if "system" in reader.names("/run/systemd"):
         found.append(Journal(reader))
     found += [FileLog(reader, path) for path in SYSLOG_FILES if reader.link(path) is not None]
     return found

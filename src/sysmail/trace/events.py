@@ -93,9 +93,8 @@ def read(daemon: str, text: str) -> Event:
         match = form.match(text)
         if match is not None:
             facts = {name: value for name, value in match.groupdict().items() if value is not None}
-            if kind == "removed" and daemon == "postsuper":
-                kind = "deleted"
-            return Event(kind, facts)
+            by_hand = kind == "removed" and daemon == "postsuper"
+            return Event("deleted" if by_hand else kind, facts)
     return Event("remark", {"text": text})
 
 

@@ -65,7 +65,7 @@ class FileLog:
         for turn in range(len(self._paths)):
             here = deque(self._forwards(turn, [f": {queue_id}".encode()]), LIMIT)
             lines = [line for line in here if _names(line, queue_id)] + lines
-            if any(_begins(line, True) for line in lines if line.queue_id == queue_id):
+            if any(_begins(line, notice=True) for line in lines if line.queue_id == queue_id):
                 break
         return lines[-LIMIT:]
 
@@ -94,7 +94,7 @@ class FileLog:
             return []
         texts = [f": {queue_id}: ".encode() for queue_id in queue_ids]
         first = min(line.place for line in near)
-        wanted = _Wanted(queue_ids, notices)
+        wanted = _Wanted(queue_ids, notices=notices)
         before = self._back_to_beginnings(texts, first, wanted)
         after = self._on_to_ends(texts, first, wanted)
         return [*reversed(before), *after]
@@ -178,13 +178,13 @@ class FileLog:
 class _Wanted:
     """Which messages have begun, and which have ended, in the lines seen so far."""
 
-    def __init__(self, queue_ids: Sequence[str], notices: bool) -> None:
+    def __init__(self, queue_ids: Sequence[str], *, notices: bool) -> None:
         self._notices = notices
         self._unbegun = set(queue_ids)
         self._unended = set(queue_ids)
 
     def begins(self, line: LogLine) -> None:
-        if line.queue_id in self._unbegun and _begins(line, self._notices):
+        if line.queue_id in self._unbegun and _begins(line, notice=self._notices):
             self._unbegun.discard(line.queue_id)
 
     def ends(self, line: LogLine) -> None:
@@ -198,7 +198,7 @@ class _Wanted:
         return not self._unended
 
 
-def _begins(line: LogLine, notice: bool) -> bool:
+def _begins(line: LogLine, *, notice: bool) -> bool:
     """Whether a message begins with a line: one that Postfix made itself, with its Message-ID."""
     kind = read(line.daemon, line.text).kind
     return kind in ("pickup", "client") or (notice and kind == "message-id")

@@ -77,9 +77,14 @@ class Journal:
         return self._lines(_UNITS, rf" orig_id={re.escape(queue_id)}\b", near.time - 1)[:1]
 
     def of_msmtp(self, text: str, since: Optional[float] = None) -> list[LogLine]:
-        """The lines of msmtp that name a text, and those of programs' own msmtp."""
+        """The lines of msmtp that name a text, and after them those of programs' own msmtp."""
         # By identifier: journald does not always know the unit of a process that ends at once.
-        return self._lines(("-t", "msmtp"), f"{_quoted(text)}|host=localhost ", since)
+        which = ("-t", "msmtp")
+        lines = self._lines(which, _quoted(text), since)
+        if since is not None or not lines:
+            return lines
+        local = self._lines(which, "host=localhost ", lines[0].time)
+        return sorted({line.place: line for line in (*lines, *local)}.values(), key=_place)
 
     def _lines(self, which: Sequence[str], pattern: str, since: Optional[float]) -> list[LogLine]:
         argv = ["journalctl", "-q", "-a", "--no-pager", "-o", "json", f"--output-fields={_FIELDS}"]
@@ -88,7 +93,11 @@ class Journal:
             argv += ["--since", f"@{since:.6f}"]
         out = self._reader.ask(argv, timeout=120.0).out
         found = [line for line in map(_line, out.splitlines()) if line is not None]
-        return sorted(found, key=lambda line: line.place)
+        return sorted(found, key=_place)
+
+
+def _place(line: LogLine) -> tuple[int, int]:
+    return line.place
 
 
 def _since(queue_ids: Sequence[str]) -> Optional[float]:
