@@ -51,13 +51,14 @@ def _report(
 ) -> Report:
     address = query.strip("<>").lower() if found.kind == "recipient" else ""
     users = _users(reader, [*found.messages, *found.notices.values(), *found.parents.values()])
-    outcome = worst(story.outcome(address) for story in found.messages)
-    if found.messages[0].ended == "requeued" and len(found.messages) > 1:
-        outcome = worst(s.outcome(address) for s in found.messages if s.ended != "requeued")
+    # What was queued anew came to what the message of the next queue id came to.
+    last = [s for s in found.messages if s.ended != "requeued"] or found.messages
+    outcome = worst(story.outcome(address) for story in last)
 
     def told(story: Story, depth: int = 0) -> dict[str, Any]:
         data = as_data(story, users)
-        data["outcome"] = story.outcome(address) if not depth else data["outcome"]
+        if not depth:
+            data["outcome"] = outcome if story.ended == "requeued" else story.outcome(address)
         there = waiting.get(story.queue_id)
         data["queue"] = there.queue if there is not None else ""
         for notice in data["notices"]:

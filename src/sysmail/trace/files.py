@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Optional
 
 from sysmail.host.port import Found, Reader
 from sysmail.logline import LogLine, parse
 from sysmail.trace.events import read, tls
 from sysmail.trace.log import LIMIT, SHOWN, Named
+from sysmail.trace.story import stories
 
 __all__ = ["FileLog", "rotated"]
 
@@ -62,10 +63,16 @@ class FileLog:
     def of(self, queue_id: str) -> list[LogLine]:
         """The lines that name a queue id, back to the beginning of its newest message."""
         lines: list[LogLine] = []
+        text = [f": {queue_id}".encode()]
         for turn in range(len(self._paths)):
-            here = deque(self._forwards(turn, [f": {queue_id}".encode()]), LIMIT)
+            told = stories(lines, queue_id)[-1:]
+            if told and told[0].message_id:
+                # Its entrance, if it has one, is just before the Message-ID that began a file.
+                before = list(self._backwards(turn, text, None, PROCESS))
+                return [line for line in reversed(before) if _names(line, queue_id)] + lines
+            here = deque(self._forwards(turn, text), LIMIT)
             lines = [line for line in here if _names(line, queue_id)] + lines
-            if any(_begins(line, notice=True) for line in lines if line.queue_id == queue_id):
+            if any(story.entrance is not None for story in stories(lines, queue_id)[-1:]):
                 break
         return lines[-LIMIT:]
 
@@ -139,13 +146,13 @@ class FileLog:
     def session(self, program: str, pid: int, place: tuple[int, int], time: float) -> list[LogLine]:
         """The line about the last TLS session of a process before that place."""
         del time
-        text = f" {program}[{pid}]: ".encode()
-        for count, line in enumerate(self._backwards(-place[0], [text], place[1], PROCESS)):
-            if tls(line.text) is not None:
-                return [line]
-            if count >= SESSION_LINES:
-                break
-        return []
+        texts = [f" {program}[{pid}]: ".encode()]
+        turn, offset = -place[0], place[1]
+        before = self._backwards(turn, texts, offset, PROCESS)
+        if offset < PROCESS and turn + 1 < len(self._paths):
+            before = chain(before, self._backwards(turn + 1, texts, None, PROCESS - offset))
+        lines = islice(before, SESSION_LINES)
+        return list(islice((line for line in lines if tls(line.text) is not None), 1))
 
     def successor(self, queue_id: str, near: LogLine) -> list[LogLine]:
         """The line of pickup(8) that gave a requeued message its next queue id."""

@@ -112,7 +112,8 @@ def _beginning(story: Story, users: Users) -> Iterator[Step]:
         yield Step(story.identified, f"Message-ID {story.message_id}")
     if story.queued is not None:
         many = "1 recipient" if story.recipients == 1 else f"{story.recipients} recipients"
-        text = f"queued: {story.size} bytes for {many}, from {story.sender or '<>'}"
+        size = "1 byte" if story.size == 1 else f"{story.size} bytes"
+        text = f"queued: {size} for {many}, from {story.sender or '<>'}"
         if came is not None and came.sender and came.sender != story.sender:
             text += f" (was {came.sender})"
         yield Step(story.queued, text)
@@ -133,7 +134,7 @@ def _entrance(story: Story, users: Users) -> str:
         text += f", msmtp of {who}"
     if came.login:
         text += f", login {came.login}"
-    return text + (f", was {came.former} before" if came.former else "")
+    return f"taken up again, was {came.former} before" if came.former else text
 
 
 def _final(attempt: Attempt) -> str:

@@ -132,7 +132,7 @@ class Story:
 
         Waiting is also what is not known to have ended.
         """
-        if self.ended == "refused":
+        if self.ended == "refused" or any(remark.kind == "lost" for remark in self.remarks):
             return FAILED
         last = [
             attempt
