@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import lzma
-import re
 import shutil
 import subprocess
 import time
@@ -34,6 +33,7 @@ from sysmail.trace.narrate import as_data
 from sysmail.trace.story import stories
 from unit.cases import cases, text
 from unit.fake_host import FakeHost
+from unit.fake_journal import journalctl
 
 LOG = "/var/log/mail.log"
 QUEUE_ID = "4XwYh24jQGz3mK"
@@ -122,44 +122,8 @@ def _journal_host(lines: Sequence[str], uid: int = 0) -> FakeHost:
     host = FakeHost()
     host.clock = _moment("Nov 22 12:00:00")
     host.put_directory("/run/systemd/system")
-    rows = [_entry(turn, line, uid, host.clock) for turn, line in enumerate(lines)]
-    host.programs["journalctl"] = lambda argv, _in: _journalctl(argv, rows)
+    host.programs["journalctl"] = lambda argv, _in: journalctl(argv, lines, host.clock, uid)
     return host
-
-
-def _entry(turn: int, line: str, uid: int, now: float) -> dict[str, Any]:
-    parsed = logline.parse(line, now)
-    assert parsed is not None
-    return {
-        "__CURSOR": f"s=1;i={turn + 1:x};b=2",
-        "__REALTIME_TIMESTAMP": str(round(parsed.time * 1e6)),
-        "SYSLOG_IDENTIFIER": parsed.program,
-        "SYSLOG_PID": str(parsed.pid),
-        "_UID": str(uid),
-        "MESSAGE": f"{parsed.queue_id}: {parsed.text}" if parsed.queue_id else parsed.text,
-    }
-
-
-def _journalctl(argv: Sequence[str], rows: list[dict[str, Any]]) -> Completed:
-    given = dict(zip(argv, argv[1:]))
-    since, until = (
-        float(given.get(key, d)[1:]) for key, d in (("--since", "@0"), ("--until", "@9e9"))
-    )
-    pid = next((word[5:] for word in argv if word.startswith("_PID=")), "")
-    found = []
-    for row in rows:
-        postfix = row["SYSLOG_IDENTIFIER"].startswith("postfix")
-        when = int(row["__REALTIME_TIMESTAMP"]) / 1e6
-        if (
-            postfix == ("-u" in argv)
-            and row["SYSLOG_IDENTIFIER"] == given.get("-t", row["SYSLOG_IDENTIFIER"])
-            and pid in ("", row["SYSLOG_PID"])
-            and since <= when <= until
-            and re.search(given.get("-g", ""), row["MESSAGE"])
-        ):
-            found.append(row)
-    out = "".join(json.dumps(row) + "\n" for row in reversed(found))
-    return Completed(tuple(argv), 0 if found else 1, out, "")
 
 
 _OTHERS = [
@@ -387,12 +351,12 @@ def test_suppressed_messages_are_told() -> None:
         {"MESSAGE": "Suppressed 3 messages from postfix.service"},
     ]
 
-    def journalctl(argv: Sequence[str], stdin: Optional[bytes]) -> Completed:
+    def with_notes(argv: Sequence[str], stdin: Optional[bytes]) -> Completed:
         if any(word.startswith("MESSAGE_ID=") for word in argv):
             return Completed(tuple(argv), 0, "".join(json.dumps(n) + "\n" for n in notes), "")
         return usual(argv, stdin)
 
-    host.programs["journalctl"] = journalctl
+    host.programs["journalctl"] = with_notes
     assert suppressed(host, 0) == 123
     report = trace.run(host, QUEUE_ID)
     assert report.details["suppressed"] == 123

@@ -14,7 +14,7 @@ from sysmail.trace.events import read, tls
 from sysmail.trace.log import LIMIT, SHOWN, Named
 from sysmail.trace.story import stories
 
-__all__ = ["FileLog", "rotated"]
+__all__ = ["COMPRESSED", "FileLog", "rotated"]
 
 NEAR = 1 << 26
 """Bytes that are looked through from a known place before the whole file is."""

@@ -76,6 +76,10 @@ class Journal:
         """The line of pickup(8) that gave a requeued message its next queue id."""
         return self._lines(_UNITS, rf" orig_id={re.escape(queue_id)}\b", near.time - 1)[:1]
 
+    def attempts(self, since: float) -> list[LogLine]:
+        """The newest attempts to hand messages on, since a moment, in order."""
+        return self._lines(_UNITS, "status=", since)
+
     def of_msmtp(self, text: str, since: Optional[float] = None) -> list[LogLine]:
         """The lines of msmtp that name a text, and after them those of programs' own msmtp."""
         # By identifier: journald does not always know the unit of a process that ends at once.

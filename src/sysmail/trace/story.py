@@ -27,7 +27,9 @@ __all__ = [
     "worst",
 ]
 
-DELIVERED, FAILED, WAITING = "delivered", "failed", "waiting"
+DELIVERED = "delivered"
+FAILED = "failed"
+WAITING = "waiting"
 
 _GOOD = frozenset({"sent", "deliverable"})
 _BAD = frozenset({"bounced", "expired", "undeliverable"})
