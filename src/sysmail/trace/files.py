@@ -19,6 +19,9 @@ __all__ = ["COMPRESSED", "FileLog", "rotated"]
 NEAR = 1 << 26
 """Bytes that are looked through from a known place before the whole file is."""
 
+LATELY = 1 << 24
+"""Bytes at the end of a log in which messages are looked for first."""
+
 PROCESS = 1 << 22
 """Bytes before a delivery in which the TLS session of its process is looked for."""
 
@@ -81,9 +84,9 @@ class FileLog:
         needle = [f"<{text}>".encode()]
         lines: list[LogLine] = []
         for turn, path in enumerate(self._paths):
-            near = list(islice(self._backwards(turn, needle, None, NEAR), LIMIT))
+            near = list(islice(self._backwards(turn, needle, None, LATELY), LIMIT))
             state = self._reader.state(self._reader.link(path) or path, content=False)
-            rest = state is not None and state.size > NEAR and not path.endswith(COMPRESSED)
+            rest = state is not None and state.size > LATELY and not path.endswith(COMPRESSED)
             if rest and not _enough([*lines, *near]):
                 near = list(reversed(deque(self._forwards(turn, needle), LIMIT)))
                 rest = False
