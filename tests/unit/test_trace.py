@@ -296,6 +296,19 @@ def test_a_log_that_is_named_must_be_there() -> None:
         trace.run(FakeHost(), QUEUE_ID, "/var/log/nothing")
 
 
+def test_a_log_that_could_not_be_read_is_not_an_empty_one() -> None:
+    """Where the journal cannot be searched nobody is told that it has no such message."""
+    host = FakeHost()
+    host.put_directory("/run/systemd/system")
+    host.answer("journalctl", "", 124, "journalctl: no answer in 120 s")
+    with pytest.raises(HostError) as caught:
+        trace.run(host, QUEUE_ID)
+    assert caught.value.code == "log-not-read"
+    # Another log that knows the message is believed all the same.
+    host.put(LOG, f"Nov 22 10:31:05 web1 postfix/pickup[1]: {QUEUE_ID}: uid=33 from=<www>\n")
+    assert trace.run(host, QUEUE_ID).details["log"] == LOG
+
+
 def test_text_for_a_person() -> None:
     """Each day stands once, each step with its time, a notice below the message that caused it."""
     case = next(c.values[1] for c in cases("trace") if "expired" in str(c.id))

@@ -29,9 +29,11 @@ def run(reader: Reader, query: str, log_file: str = "") -> Report:
             "that is neither a queue id, nor a Message-ID, nor an address",
             "give one, as `sysmail queue list` or the mail log show it",
         )
-    if log_file and reader.link(log_file) is None:
+    # Programs that search it run elsewhere: a relative name would be another file's.
+    real = reader.link(log_file) if log_file else ""
+    if real is None:
         raise UsageError("no-such-log", f"there is no file {log_file}", "name a mail log")
-    places = logs(reader, log_file)
+    places = logs(reader, real)
     found = find(places, query)
     waiting = {} if log_file or reader.which("postqueue") is None else _queue(reader)
     if found is None:

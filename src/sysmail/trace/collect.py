@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
+from sysmail.errors import HostError
 from sysmail.facts.collect import collect_postfix
 from sysmail.host.port import Reader
 from sysmail.logline import LogLine
@@ -78,20 +79,35 @@ def logs(reader: Reader, named: str = "") -> list[Log]:
 
 
 def find(places: Sequence[Log], query: str) -> Optional[Found]:
-    """What the first log that knows the query says; None where none does."""
+    """What the first log that knows the query says; None where none does.
+
+    HostError when none does, and one of them could not be read.
+    """
     bare = query.strip().strip("<>")
+    trouble: Optional[HostError] = None
     for log in places:
-        found = _by_id(log, bare) if is_queue_id(bare) else None
-        for text in dict.fromkeys((bare, bare.lower())):
-            found = found or _by_text(log, text)
-        if found is None and isinstance(log, Journal):
-            handed = msmtp_log.stories(log.of_msmtp(bare), bare)
-            if handed:
-                kind = "queue-id" if is_queue_id(bare) else "recipient"
-                found = Found(kind, log.name, tuple(handed[-SHOWN:]), others=_summed(handed))
+        try:
+            found = _find_in(log, bare)
+        except HostError as error:
+            trouble = error
+            continue
         if found is not None:
             return found
+    if trouble is not None:
+        raise trouble
     return None
+
+
+def _find_in(log: Log, bare: str) -> Optional[Found]:
+    found = _by_id(log, bare) if is_queue_id(bare) else None
+    for text in dict.fromkeys((bare, bare.lower())):
+        found = found or _by_text(log, text)
+    if found is None and isinstance(log, Journal):
+        handed = msmtp_log.stories(log.of_msmtp(bare), bare)
+        if handed:
+            kind = "queue-id" if is_queue_id(bare) else "recipient"
+            found = Found(kind, log.name, tuple(handed[-SHOWN:]), others=_summed(handed))
+    return found
 
 
 def _summed(handed: Sequence[Story]) -> Others:

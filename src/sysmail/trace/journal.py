@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from sysmail.errors import HostError
 from sysmail.host.port import Reader
 from sysmail.logline import LogLine, said
 from sysmail.trace.log import LIMIT, Named
@@ -17,6 +18,9 @@ _DIGITS = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
 _LONG = re.compile(f"[{_DIGITS}]{{10,}}z[{_DIGITS[:-1]}]+")
 _MICROSECONDS = 4
 _HOUR = 3600.0
+SECONDS = 120.0
+"""For a journal of some gigabytes without a moment to begin at."""
+
 
 _SUPPRESSED = "a596d6fe7bfa4994828e72309e95d61e"
 """MESSAGE_ID of journald's notes about messages that its rate limit dropped (sd-messages.h)."""
@@ -95,8 +99,15 @@ class Journal:
         argv += [*which, "-n", str(LIMIT), "--case-sensitive=yes", "-g", pattern]
         if since is not None:
             argv += ["--since", f"@{since:.6f}"]
-        out = self._reader.ask(argv, timeout=120.0).out
-        found = [line for line in map(_line, out.splitlines()) if line is not None]
+        said = self._reader.ask(argv, timeout=SECONDS)
+        # 1 alone is that nothing matches.
+        if said.status not in (0, 1) or (said.status == 1 and said.err.strip()):
+            raise HostError(
+                "log-not-read",
+                f"the journal could not be read: {said.err.strip().partition(chr(10))[0]}",
+                "run `journalctl -u 'postfix*' -n 1 -g x` to see why",
+            )
+        found = [line for line in map(_line, said.out.splitlines()) if line is not None]
         return sorted(found, key=_place)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from sysmail import maillog
+from sysmail.errors import HostError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Reader
 from sysmail.logline import LogLine, parse
@@ -44,7 +45,10 @@ def recent(
 ) -> Optional[Recent]:
     """The attempts since a moment; None where no log can be read."""
     if facts.systemd and not maillog_file:
-        found = Journal(reader).attempts(since)
+        try:
+            found = Journal(reader).attempts(since)
+        except HostError:
+            return None
         return _counted(found, shown, complete=len(found) < LIMIT)
     lines = maillog.lines_since(reader, facts, maillog_file, since, "status=")
     if lines is None:
