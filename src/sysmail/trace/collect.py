@@ -100,8 +100,10 @@ def find(places: Sequence[Log], query: str) -> Optional[Found]:
 
 def _find_in(log: Log, bare: str) -> Optional[Found]:
     found = _by_id(log, bare) if is_queue_id(bare) else None
-    for text in dict.fromkeys((bare, bare.lower())):
-        found = found or _by_text(log, text)
+    # Each search may be one of gigabytes: what is no user's name is not looked for as one.
+    if not is_queue_id(bare) or bare == bare.lower():
+        for text in dict.fromkeys((bare, bare.lower())):
+            found = found or _by_text(log, text)
     if found is None and isinstance(log, Journal):
         handed = msmtp_log.stories(log.of_msmtp(bare), bare)
         if handed:
