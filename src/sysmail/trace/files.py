@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Optional
 
@@ -109,9 +109,10 @@ class FileLog:
             return []
         texts = [f": {queue_id}: ".encode() for queue_id in queue_ids]
         first = min(line.place for line in near)
-        wanted = _Wanted(queue_ids, notices=notices)
-        before = self._back_to_beginnings(texts, first, wanted)
+        wanted = _Wanted(queue_ids, {line.queue_id: line.place for line in near}, notices=notices)
+        # On first: only what did not begin since has to be looked for before.
         after = self._on_to_ends(texts, first, wanted)
+        before = self._back_to_beginnings(texts, first, wanted)
         return [*reversed(before), *after]
 
     def _back_to_beginnings(
@@ -120,12 +121,8 @@ class FileLog:
         """Newest first, without the line at ``first``."""
         found: list[LogLine] = []
         turn = -first[0]
-        # The line that is known may itself be a beginning.
         end: Optional[int] = first[1]
-        at_first = self._forwards(turn, texts, first[1], first[1] + 1)
-        for line in at_first:
-            wanted.begins(line)
-        while turn < len(self._paths):
+        while turn < len(self._paths) and not wanted.all_began():
             for line in self._backwards(turn, texts, end, 1 << 62):
                 if len(found) >= LIMIT or wanted.all_began():
                     return found
@@ -145,6 +142,7 @@ class FileLog:
             for begin, end in ((start, start + NEAR), (start + NEAR, None)):
                 for line in self._forwards(turn, texts, begin, end):
                     found.append(line)
+                    wanted.begins(line)
                     wanted.ends(line)
                     if len(found) >= LIMIT or wanted.all_ended():
                         return found
@@ -191,19 +189,32 @@ class FileLog:
 
 
 class _Wanted:
-    """Which messages have begun, and which have ended, in the lines seen so far."""
+    """Which messages have begun, and which have ended, in the lines seen so far.
 
-    def __init__(self, queue_ids: Sequence[str], *, notices: bool) -> None:
+    ``known`` is where each is named: it begins there or before, and ends there
+    or later; what stands on the other side is another use of its queue id.
+    """
+
+    def __init__(
+        self, queue_ids: Sequence[str], known: Mapping[str, tuple[int, int]], *, notices: bool
+    ) -> None:
+        self._known = known
         self._notices = notices
         self._unbegun = set(queue_ids)
         self._unended = set(queue_ids)
 
     def begins(self, line: LogLine) -> None:
-        if line.queue_id in self._unbegun and _begins(line, notice=self._notices):
+        known = self._known.get(line.queue_id, line.place)
+        if (
+            line.queue_id in self._unbegun
+            and line.place <= known
+            and _begins(line, notice=self._notices)
+        ):
             self._unbegun.discard(line.queue_id)
 
     def ends(self, line: LogLine) -> None:
-        if read(line.daemon, line.text).kind in ("removed", "deleted"):
+        known = self._known.get(line.queue_id, line.place)
+        if line.place >= known and read(line.daemon, line.text).kind in ("removed", "deleted"):
             self._unended.discard(line.queue_id)
 
     def all_began(self) -> bool:
