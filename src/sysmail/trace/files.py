@@ -124,12 +124,10 @@ class FileLog:
         end: Optional[int] = first[1]
         while turn < len(self._paths) and not wanted.all_began():
             for line in self._backwards(turn, texts, end, 1 << 62):
-                if len(found) >= LIMIT or wanted.all_began():
-                    return found
                 found.append(line)
                 wanted.begins(line)
-            if wanted.all_began():
-                return found
+                if len(found) >= LIMIT or wanted.all_began():
+                    return found
             turn, end = turn + 1, None
         return found
 
