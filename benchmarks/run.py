@@ -20,6 +20,7 @@ import backlog
 import drain
 import role
 import sendmail
+import trace_log
 
 from lab import Lab
 
@@ -30,6 +31,7 @@ SECTIONS = {
     "sendmail": sendmail.section,
     "backlog": backlog.section,
     "role": role.section,
+    "trace": trace_log.section,
 }
 
 

@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 from docs.ansible_files import FILES, roles_markdown  # noqa: E402
 from docs.error_codes import error_codes_markdown  # noqa: E402
 
+from sysmail.cli.prometheus import metrics_markdown  # noqa: E402
 from sysmail.distro import DISTROS, Distro  # noqa: E402
 from sysmail.neighbours import NEIGHBOURS  # noqa: E402
 from sysmail.policy.reference import postfix_markdown, reference_markdown  # noqa: E402
@@ -111,6 +112,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "other-mtas": other_mtas_markdown,
     "by-products": by_products_markdown,
     "roles": roles_markdown,
+    "metrics": metrics_markdown,
 }
 
 _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -7,24 +7,39 @@ writes itself (postconf(5), maillog_file) or syslogd's.
 from __future__ import annotations
 
 import re
-import time
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Optional
 
+from sysmail import logline
 from sysmail.facts.model import Facts
 from sysmail.host.port import Reader
 
-__all__ = ["Delivery", "deliveries", "last_fatal", "lines_since", "losses", "queue_id_of"]
+__all__ = [
+    "LIMIT",
+    "SYSLOG_FILES",
+    "Delivery",
+    "deliveries",
+    "last_fatal",
+    "lines_since",
+    "losses",
+    "queue_id_of",
+]
 
 SYSLOG_FILES = ("/var/log/mail.log", "/var/log/maillog")
+
+LIMIT = 100_000
+"""Lines that are held at once, the newest."""
+
+STEP = 1 << 16
+SLACK = 5.0
+"""Seconds by which lines of several processes may be out of order."""
 
 LOST = "undeliverable postmaster notification discarded"
 """What bounce(8) says when the last notice about a message is gone (measured)."""
 
-_MONTH_NAMES = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
-_STAMP = re.compile(r"([A-Z][a-z]{2}) +(\d+) (\d\d):(\d\d):(\d\d)")
-_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)")
 _DELIVERY = re.compile(
     r"postfix\S*/(\w+)\[\d+\]: ([0-9A-Za-z]+): to=<([^>]*)>(?:, orig_to=<([^>]*)>)?"
     r", relay=([^\s,]+),(?: conn_use=\d+,)? delay=(\d+(?:\.\d+)?), delays=[^,]*"
@@ -55,14 +70,45 @@ def lines_since(
     if facts.systemd and not maillog_file:
         return _journal(reader, since, grep)
     for path in (maillog_file, *SYSLOG_FILES):
-        raw = reader.read(path) if path else None
-        if raw is not None:
-            return [
-                line
-                for line in raw.decode("utf-8", "replace").splitlines()
-                if (not grep or grep in line) and _time_of(line, reader.now()) >= int(since)
-            ]
+        if path and reader.link(path) is not None:
+            return list(deque(_of_files(reader, path, since, grep), LIMIT))
     return None
+
+
+def _of_files(reader: Reader, path: str, since: float, grep: str) -> Iterator[str]:
+    """The lines of a file, and of the one before it where that is not compressed yet."""
+    from sysmail.trace.files import COMPRESSED, rotated
+
+    text = [grep.encode() or b" "]
+    former = [name for name in rotated(reader, path)[1:2] if not name.endswith(COMPRESSED)]
+    for name in (*former, path):
+        start, latest = _first_since(reader, name, since)
+        for found in reader.search(name, text, start):
+            line = found.line.decode("utf-8", "replace")
+            when = logline.moment(line, latest)
+            if when is not None and when >= int(since):
+                yield line
+
+
+def _first_since(reader: Reader, path: str, since: float) -> tuple[int, float]:
+    """Where lines of that moment may begin in a file, as it is in order; and its own last moment.
+
+    A rotated file may have gigabytes, of which a few lines are wanted.
+    """
+    state = reader.state(reader.link(path) or path, content=False)
+    size = state.size if state is not None else 0
+    latest = min(reader.now(), state.mtime) if state is not None and state.mtime else reader.now()
+    low, high = 0, size
+    while high - low > STEP:
+        middle = (low + high) // 2
+        # The first line is one that was begun before.
+        lines = list(islice(reader.search(path, [b" "], middle, middle + STEP), 1, 2))
+        when = logline.moment(lines[0].line.decode("utf-8", "replace"), latest) if lines else None
+        if when is None or when >= since - SLACK:
+            high = middle
+        else:
+            low = middle
+    return low, latest
 
 
 def _journal(reader: Reader, since: float, grep: str) -> Optional[list[str]]:
@@ -75,23 +121,6 @@ def _journal(reader: Reader, since: float, grep: str) -> Optional[list[str]]:
     if said.status != 0 and said.err.strip():
         return None
     return said.out.splitlines()
-
-
-def _time_of(line: str, now: float) -> float:
-    iso = _ISO.match(line)
-    if iso:
-        parts = [int(word) for word in iso.groups()]
-        return time.mktime((*parts, 0, 0, -1))  # type: ignore[arg-type]
-    match = _STAMP.match(line)
-    if not match or match.group(1) not in _MONTHS:
-        return 0.0
-    month, numbers = _MONTHS[match.group(1)], [int(word) for word in match.groups()[1:]]
-    year = time.localtime(now).tm_year
-    found = time.mktime((year, month, *numbers, 0, 0, -1))  # type: ignore[arg-type]
-    # syslog has no year: a line of the future is from last year.
-    if found > now + 86400:
-        found = time.mktime((year - 1, month, *numbers, 0, 0, -1))  # type: ignore[arg-type]
-    return found
 
 
 def deliveries(lines: list[str], queue_id: str = "") -> tuple[Delivery, ...]:

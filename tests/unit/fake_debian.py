@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional
 
 from sysmail.host.port import Caught, Completed, SmtpReply, SmtpSession
 from unit.fake_host import FakeHost
+from unit.fake_journal import journalctl
 from unit.fake_msmtpd import INODES as MSMTPD_INODES
 from unit.fake_msmtpd import Handed, MsmtpdSession, Units
 
@@ -432,6 +433,8 @@ class FakeDebian(FakeHost):
         )
 
     def _journalctl(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if "json" in argv:
+            return journalctl(argv, self.log, self.clock)
         pattern = argv[argv.index("-g") + 1] if "-g" in argv else ""
         found = [line for line in self.log if re.search(pattern, line)]
         return _said(argv, "".join(line + "\n" for line in found), 0 if found else 1)

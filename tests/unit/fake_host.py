@@ -8,12 +8,14 @@ told of each change just before it is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Callable, Optional
 
 from sysmail.errors import HostError, RefusedError
-from sysmail.host.port import Caught, Completed, FileState, Room, SmtpReply, SmtpSession
+from sysmail.host.port import Caught, Completed, FileState, Found, Room, SmtpReply, SmtpSession
+from sysmail.host.scan import backwards_in, forwards_in
 
 __all__ = ["Call", "Died", "FakeCatcher", "FakeHost", "FakeLock", "Program", "ScriptedSession"]
 
@@ -232,6 +234,18 @@ class FakeHost:
         if state is not None and state.kind != "file":
             raise HostError("file-not-read", f"{path} could not be read: it is a directory", "ls")
         return None if state is None else state.data[:limit]
+
+    def search(
+        self, path: str, texts: Sequence[bytes], start: int = 0, end: Optional[int] = None
+    ) -> Iterator[Found]:
+        """The lines of a file that hold one of the texts."""
+        return forwards_in(io.BytesIO(self.read(path) or b""), texts, start, end)
+
+    def search_back(
+        self, path: str, texts: Sequence[bytes], end: Optional[int] = None, reach: int = 1 << 26
+    ) -> Iterator[Found]:
+        """The same, the last line first."""
+        return backwards_in(io.BytesIO(self.read(path) or b""), texts, end, reach)
 
     def state(self, path: str, *, content: bool = True) -> Optional[FileState]:
         """The path as it is, links not followed."""

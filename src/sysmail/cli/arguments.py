@@ -17,6 +17,7 @@ COMMANDS = {
     "apply": "bring the policy into force and prove it",
     "prove": "check every promise on this host (exit 0, 1 broken, 3 unknown)",
     "status": "route, queue and what left lately",
+    "trace": "what happened to a message (exit 0 delivered, 1 failed, 3 waiting or unknown)",
     "queue": "list, show ID, release ID, delete ID, flush",
     "rollback": "back to how the host was before the last apply",
     "remove": "back to how the host was before the first apply",
@@ -67,6 +68,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
                 "--prometheus",
                 action="store_true",
                 help="print metrics for node_exporter's textfile collector",
+            )
+        if name == "trace":
+            sub.add_argument("id", metavar="ID", help="queue id, Message-ID or recipient")
+            sub.add_argument(
+                "--log",
+                metavar="FILE",
+                default="",
+                help="look in this log and those rotated from it",
             )
         if name == "prove":
             sub.add_argument(

@@ -114,6 +114,10 @@ def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
         from sysmail.commands import status
 
         return status.run(host)
+    if command == "trace":
+        from sysmail.commands import trace
+
+        return trace.run(host, arguments.id, arguments.log)
     if command == "queue":
         from sysmail.commands import queue
 

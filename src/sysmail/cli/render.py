@@ -6,6 +6,7 @@ import json
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Callable
 
+from sysmail.cli import stories
 from sysmail.report import FAIL, PASS, Report
 
 __all__ = ["as_json", "as_text"]
@@ -125,6 +126,15 @@ def _queue(details: dict[str, Any], paint: Paint) -> list[str]:
     return lines
 
 
+REASONS = 6
+WIDTH = 80
+"""Characters: what `status` tells of mail fits a screen of 24 lines."""
+
+
+def _fit(line: str) -> str:
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+
+
 def _status(details: dict[str, Any], paint: Paint) -> list[str]:
     if "queue" not in details:
         return []
@@ -132,13 +142,18 @@ def _status(details: dict[str, Any], paint: Paint) -> list[str]:
     oldest = queue["oldest"]
     age = f", the oldest for {_age(details['now'] - oldest)}" if oldest is not None else ""
     lines = [f"{paint('queue', 'bold')}  {_count(queue['count'], 'message')}{age}"]
-    lines += [f"         {row['count']:>5}  {row['reason']}" for row in queue["reasons"]]
+    for row in queue["reasons"][:REASONS]:
+        since = _age(details["now"] - row["oldest"])
+        lines.append(_fit(f"  {row['count']:>6} {since:>6}  {row['reason']}"))
+    if len(queue["reasons"]) > REASONS:
+        others = sum(row["count"] for row in queue["reasons"][REASONS:])
+        lines.append(f"  {others:>6}         for other reasons: see `sysmail queue list`")
     refused = f", {sent['refused']} refused" if sent.get("refused") else ""
     lines.append(f"{paint('sent', 'bold')}   {sent['sent']} in the last 24 hours{refused}")
-    lines += [
-        f"         {row['queue_id'] or row['answer'][:60]}  {row['recipient']}"
-        for row in sent["last"]
-    ]
+    for row in sent["last"]:
+        when = _age(details["now"] - row["time"]) + " ago" if "time" in row else ""
+        name = row["queue_id"] or row["answer"][:40]
+        lines.append(_fit(f"  {when:>11}  {name}  {row['recipient']}"))
     return lines
 
 
@@ -146,6 +161,7 @@ _DETAILS: dict[str, Callable[[dict[str, Any], Paint], list[str]]] = {
     "try": _messages_of_try,
     "queue": _queue,
     "status": _status,
+    "trace": stories.as_lines,
 }
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from dataclasses import replace
+from typing import Any, Optional
 
-from sysmail import maillog, queue, submissions
+from sysmail import queue, submissions
 from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.errors import HostError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Reader
 from sysmail.policy import parse
 from sysmail.report import Problem, Report, RouteSummary
+from sysmail.trace.journal import suppressed
+from sysmail.trace.recent import Recent, recent
 
 __all__ = ["run"]
 
@@ -56,22 +60,45 @@ def run(reader: Reader) -> Report:
                 "see `sysmail queue list`; it is tried again by itself",
             )
         )
+    now = reader.now()
     log_file = facts.postfix["maillog_file"]
-    lines = maillog.lines_since(reader, facts, log_file, reader.now() - LATELY_SECONDS, "status=")
-    sent = [d for d in maillog.deliveries(lines or []) if d.status == "sent"]
+    lately = recent(reader, facts, log_file, now - LATELY_SECONDS, SHOWN)
+    counts = lately.counts if lately is not None else {}
+    last = lately.last if lately is not None else ()
+    in_journal = facts.systemd and not log_file
     details: dict[str, Any] = {
         "queue": _queue(messages),
         "deliveries": {
-            "since": reader.now() - LATELY_SECONDS,
-            "sent": len(sent),
+            "since": now - LATELY_SECONDS,
+            "sent": counts.get("sent", 0),
+            "attempts": counts,
+            "complete": lately is not None and lately.complete,
             "last": [
-                {"queue_id": d.queue_id, "recipient": d.recipient, "answer": d.answer}
-                for d in sent[-SHOWN:]
+                {
+                    "queue_id": d.queue_id,
+                    "recipient": d.recipient,
+                    "answer": d.answer,
+                    "time": d.time,
+                }
+                for d in last
             ],
         },
-        "now": reader.now(),
+        "suppressed": suppressed(reader, now - LATELY_SECONDS) if in_journal else 0,
+        "now": now,
     }
-    return _report(problems, in_force, details)
+    notes = _notes(lately, details["suppressed"])
+    return replace(_report(problems, in_force, details), notes=notes)
+
+
+def _notes(lately: Optional[Recent], dropped: int) -> tuple[str, ...]:
+    notes: list[str] = []
+    if lately is None:
+        notes.append("no mail log can be read: what was sent is not known")
+    elif not lately.complete:
+        notes.append("there was more in 24 hours than the newest lines that were counted")
+    if dropped:
+        notes.append(f"journald dropped {dropped} messages of Postfix in 24 hours")
+    return tuple(notes)
 
 
 def _mailu(reader: Reader, in_force: Checkpoint, facts: Facts) -> Report:
@@ -119,6 +146,7 @@ def _queue(messages: list[queue.Message]) -> dict[str, Any]:
     return {
         "count": len(messages),
         "oldest": messages[0].arrived if messages else None,
+        "by_queue": dict(Counter(message.queue for message in messages)),
         "reasons": [
             {"reason": reason, "count": count, "oldest": oldest}
             for reason, count, oldest in queue.by_reason(messages)

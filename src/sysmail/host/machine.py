@@ -18,6 +18,7 @@ from typing import Any, Callable, Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import Catcher, Completed, FileState, Lock, SmtpSession
+from sysmail.host.scan import LogSearch
 from sysmail.host.storage import Storage
 from sysmail.host.told import FILE_REMEDY, told
 
@@ -54,7 +55,7 @@ def _sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-class Machine(Storage):
+class Machine(Storage, LogSearch):
     """The host that sysmail runs on."""
 
     def ask(

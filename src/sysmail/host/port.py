@@ -6,7 +6,7 @@ anything; ``Writer`` adds the changes, and only a transaction holds one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional, Protocol
 
@@ -15,6 +15,7 @@ __all__ = [
     "Caught",
     "Completed",
     "FileState",
+    "Found",
     "Lock",
     "Reader",
     "Room",
@@ -121,6 +122,14 @@ class Catcher(Protocol):
         """Stop listening."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """A line of a file, without its end, and where it begins (bytes, of the text in it)."""
+
+    offset: int
+    line: bytes
+
+
 class Lock(Protocol):
     """A lock that is held."""
 
@@ -138,6 +147,20 @@ class Reader(Protocol):
 
     def read(self, path: str, limit: int = 16_000_000) -> Optional[bytes]:
         """The content of a file, or None where there is none. HostError when it cannot be read."""
+
+    def search(
+        self, path: str, texts: Sequence[bytes], start: int = 0, end: Optional[int] = None
+    ) -> Iterator[Found]:
+        """The lines of a log, compressed or not, that hold one of the texts, in order.
+
+        Only those that begin at ``start`` or later, and before ``end``. HostError
+        when it cannot be read. Memory does not grow with the file.
+        """
+
+    def search_back(
+        self, path: str, texts: Sequence[bytes], end: Optional[int] = None, reach: int = 1 << 26
+    ) -> Iterator[Found]:
+        """The same from ``end`` backwards, the last line first, at most ``reach`` bytes back."""
 
     def state(self, path: str, *, content: bool = True) -> Optional[FileState]:
         """The path with owner, mode and (if asked) content, links not followed; None if absent."""

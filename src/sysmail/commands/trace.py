@@ -1,0 +1,132 @@
+"""``sysmail trace ID``: what happened to a message, from the entrance to the next hop's answer."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from sysmail import queue
+from sysmail.errors import UsageError
+from sysmail.host.port import Reader
+from sysmail.report import Problem, Report
+from sysmail.trace.collect import Found, find, logs
+from sysmail.trace.journal import Journal, suppressed
+from sysmail.trace.narrate import as_data
+from sysmail.trace.story import DELIVERED, FAILED, WAITING, Story, worst
+
+__all__ = ["run"]
+
+_EXITS = {DELIVERED: 0, FAILED: 1, WAITING: 3}
+_LONGEST = 998
+"""Characters of a line of a message, and so of a Message-ID (RFC 5322, 2.1.1)."""
+
+
+def run(reader: Reader, query: str, log_file: str = "") -> Report:
+    """Exit code 0 when every message told of was delivered, 1 when one failed, else 3."""
+    query = query.strip()
+    if not query.strip("<>") or len(query) > _LONGEST or not query.isprintable():
+        raise UsageError(
+            "bad-id",
+            "that is neither a queue id, nor a Message-ID, nor an address",
+            "give one, as `sysmail queue list` or the mail log show it",
+        )
+    # Programs that search it run elsewhere: a relative name would be another file's.
+    real = reader.link(log_file) if log_file else ""
+    if real is None:
+        raise UsageError("no-such-log", f"there is no file {log_file}", "name a mail log")
+    places = logs(reader, real)
+    found = find(places, query)
+    waiting = {} if log_file or reader.which("postqueue") is None else _queue(reader)
+    if found is None:
+        return _not_found(query, [place.name for place in places], waiting, reader)
+    return _report(reader, query, found, waiting)
+
+
+def _queue(reader: Reader) -> dict[str, queue.Message]:
+    return {message.queue_id: message for message in queue.waiting(reader) or []}
+
+
+def _report(
+    reader: Reader,
+    query: str,
+    found: Found,
+    waiting: dict[str, queue.Message],
+) -> Report:
+    address = query.strip("<>").lower() if found.kind == "recipient" else ""
+    users = _users(reader, [*found.messages, *found.notices.values(), *found.parents.values()])
+    # What was queued anew came to what the message of the next queue id came to.
+    last = [s for s in found.messages if s.ended != "requeued"] or found.messages
+    outcome = worst(story.outcome(address) for story in last)
+
+    def told(story: Story, depth: int = 0) -> dict[str, Any]:
+        data = as_data(story, users)
+        if not depth:
+            data["outcome"] = outcome if story.ended == "requeued" else story.outcome(address)
+        there = waiting.get(story.queue_id)
+        data["queue"] = there.queue if there is not None else ""
+        for notice in data["notices"]:
+            child = found.notices.get(notice["queue_id"])
+            notice["message"] = told(child, depth + 1) if child is not None and depth < 3 else None
+        parent = found.parents.get(story.queue_id)
+        data["notice_about"] = as_data(parent, users) if parent is not None and not depth else None
+        return data
+
+    first = min(story.first for story in found.messages)
+    dropped = suppressed(reader, first - 60) if found.log == Journal.name else 0
+    return Report(
+        "trace",
+        outcome,
+        _EXITS[outcome],
+        notes=_notes(found, dropped),
+        details={
+            "query": query,
+            "kind": found.kind,
+            "log": found.log,
+            "messages": [told(story) for story in found.messages],
+            "others": {"counts": found.others.counts, "complete": found.others.complete},
+            "suppressed": dropped,
+            "now": reader.now(),
+        },
+    )
+
+
+def _notes(found: Found, dropped: int) -> tuple[str, ...]:
+    notes: list[str] = []
+    if found.others.counts:
+        summed = ", ".join(f"{count} {word}" for word, count in found.others.counts.items())
+        notes.append(f"and other messages: {summed}")
+    if not found.others.complete:
+        notes.append("older parts of the log may have more")
+    if dropped:
+        notes.append(f"journald dropped {dropped} messages of Postfix since: lines may be missing")
+    return tuple(notes)
+
+
+def _users(reader: Reader, told: list[Story]) -> dict[int, str]:
+    """The names of the users whose programs sent, as far as they have one."""
+    found: dict[int, str] = {}
+    for story in told:
+        uid: Optional[int] = story.entrance.uid if story.entrance is not None else None
+        if uid is not None and uid not in found:
+            found[uid] = reader.ask(["getent", "passwd", str(uid)]).out.partition(":")[0]
+    return found
+
+
+def _not_found(
+    query: str, names: list[str], waiting: dict[str, queue.Message], reader: Reader
+) -> Report:
+    searched = ", ".join(names) or "no log, as there is none"
+    there = waiting.get(query)
+    if there is not None:
+        problem = Problem(
+            "message-not-logged",
+            f"{query} waits in the queue ({there.queue}), and is not in the log: {searched}",
+            f"see `sysmail queue show {query}`",
+        )
+    else:
+        problem = Problem(
+            "message-not-found",
+            f"no message is known as {query}; searched: {searched}",
+            "check the id; logs that were deleted or are elsewhere can be named with --log",
+        )
+    details = {"query": query, "kind": "", "log": "", "messages": [], "now": reader.now()}
+    return Report("trace", "unknown", 3, errors=(problem,), details=details)

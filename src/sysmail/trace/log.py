@@ -1,0 +1,51 @@
+"""What a trace asks of a log, whether it is a file or the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sysmail.logline import LogLine
+
+__all__ = ["LIMIT", "SHOWN", "Log", "Named"]
+
+LIMIT = 20_000
+"""Lines that are held at once; a message tried every minute for five days has 7,200."""
+
+SHOWN = 5
+"""Messages of one recipient that are told of in full."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """Lines that name a text, the newest first; ``complete`` where the log has no older ones."""
+
+    lines: tuple[LogLine, ...]
+    complete: bool
+
+
+class Log(Protocol):
+    """Where a host's mail log is kept."""
+
+    name: str
+
+    def of(self, queue_id: str) -> list[LogLine]:
+        """The lines that name a queue id, back to the beginning of its newest message."""
+
+    def naming(self, text: str) -> Named:
+        """The lines with ``<text>``; older parts are left out once enough messages are found."""
+
+    def around(
+        self, queue_ids: Sequence[str], near: Sequence[LogLine], *, notices: bool = False
+    ) -> list[LogLine]:
+        """Every line of these messages, looked for from lines that name them.
+
+        ``notices``: they have no entrance, as Postfix made them.
+        """
+
+    def session(self, program: str, pid: int, place: tuple[int, int], time: float) -> list[LogLine]:
+        """The line about the last TLS session of a process before that place."""
+
+    def successor(self, queue_id: str, near: LogLine) -> list[LogLine]:
+        """The line of pickup(8) that gave a requeued message its next queue id."""

@@ -1,0 +1,48 @@
+"""journalctl(1) over lines of a log, as far as sysmail asks it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from sysmail import logline
+from sysmail.host.port import Completed
+
+__all__ = ["journalctl"]
+
+
+def journalctl(argv: Sequence[str], lines: Sequence[str], now: float, uid: int = 0) -> Completed:
+    """What ``journalctl -o json`` prints of these lines, the newest first."""
+    given = dict(zip(argv, argv[1:]))
+    since, until = float(given.get("--since", "@0")[1:]), float(given.get("--until", "@9e9")[1:])
+    pid = next((word[5:] for word in argv if word.startswith("_PID=")), "")
+    rows: list[dict[str, Any]] = []
+    for turn, line in enumerate(lines):
+        row = _entry(turn, line, uid, now)
+        postfix = row["SYSLOG_IDENTIFIER"].startswith("postfix")
+        if (
+            postfix == ("-u" in argv)
+            and row["SYSLOG_IDENTIFIER"] == given.get("-t", row["SYSLOG_IDENTIFIER"])
+            and pid in ("", row["SYSLOG_PID"])
+            and since <= int(row["__REALTIME_TIMESTAMP"]) / 1e6 <= until
+            and not any(word.startswith("MESSAGE_ID=") for word in argv)
+            and re.search(given.get("-g", ""), row["MESSAGE"])
+        ):
+            rows.insert(0, row)
+    out = "".join(json.dumps(row) + "\n" for row in rows)
+    return Completed(tuple(argv), 0 if rows else 1, out, "")
+
+
+def _entry(turn: int, line: str, uid: int, now: float) -> dict[str, Any]:
+    parsed = logline.parse(line, now)
+    assert parsed is not None
+    return {
+        "__CURSOR": f"s=1;i={turn + 1:x};b=2",
+        "__REALTIME_TIMESTAMP": str(round(parsed.time * 1e6)),
+        "SYSLOG_IDENTIFIER": parsed.program,
+        "SYSLOG_PID": str(parsed.pid),
+        "_UID": str(uid),
+        "MESSAGE": f"{parsed.queue_id}: {parsed.text}" if parsed.queue_id else parsed.text,
+    }

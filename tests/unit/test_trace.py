@@ -1,0 +1,447 @@
+"""What happened to a message: its lines found in logs of any kind, and put together as a story."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sysmail import logline
+from sysmail.cli.render import as_text
+from sysmail.commands import trace
+from sysmail.errors import HostError, UsageError
+from sysmail.host import scan
+from sysmail.host.machine import Machine
+from sysmail.host.port import Completed
+from sysmail.logline import LogLine
+from sysmail.report import Report
+from sysmail.trace.files import rotated
+from sysmail.trace.journal import Journal, arrival_of, suppressed
+from sysmail.trace.narrate import as_data
+from sysmail.trace.story import stories
+from unit.cases import cases, text
+from unit.fake_host import FakeHost
+from unit.fake_journal import journalctl
+
+LOG = "/var/log/mail.log"
+QUEUE_ID = "4XwYh24jQGz3mK"
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def _moment(stamp: str) -> float:
+    return time.mktime(time.strptime(f"2025 {stamp}", "%Y %b %d %H:%M:%S"))
+
+
+def _host(lines: Sequence[str], path: str = LOG) -> FakeHost:
+    host = FakeHost()
+    host.clock = _moment("Nov 22 12:00:00")
+    host.put(path, text(list(lines)))
+    return host
+
+
+def _told(message: dict[str, Any]) -> dict[str, Any]:
+    """A message of a report as the cases have it."""
+    found: dict[str, Any] = {
+        "queue_id": message["queue_id"],
+        "outcome": message["outcome"],
+        "story": [
+            step["text"] + (f" (x{step['count']})" if step["count"] > 1 else "")
+            for step in message["story"]
+        ],
+    }
+    if message["notices"]:
+        found["notices"] = [_told(n["message"]) for n in message["notices"] if n["message"]]
+    if message.get("notice_about"):
+        found["about"] = message["notice_about"]["queue_id"]
+    return found
+
+
+def _check(case: dict[str, Any], report: Report) -> None:
+    assert report.exit_code == case["exit"]
+    assert report.details["kind"] == case["kind"]
+    assert [_told(message) for message in report.details["messages"]] == case["messages"]
+
+
+@pytest.mark.parametrize(("_folder", "case"), cases("trace"))
+def test_cases_in_a_file(_folder: str, case: dict[str, Any]) -> None:
+    """The lines of a log file give this story."""
+    _check(case, trace.run(_host(case["input"]), case["id"]))
+
+
+@pytest.mark.parametrize(("_folder", "case"), cases("trace"))
+def test_cases_in_the_journal(_folder: str, case: dict[str, Any]) -> None:
+    """The same lines in the journal give the same story."""
+    _check(case, trace.run(_journal_host(case["input"]), case["id"]))
+
+
+@pytest.mark.parametrize(("_folder", "case"), cases("trace"))
+@pytest.mark.parametrize("kind", [".gz", ".xz", ".bz2"])
+def test_cases_after_rotation(
+    _folder: str, case: dict[str, Any], kind: str, tmp_path: Path
+) -> None:
+    """A log that is cut anywhere by a rotation, and compressed, gives the same story."""
+    for cut in range(len(case["input"])):
+        (tmp_path / "mail.log").write_text(text(case["input"][cut:]))
+        packed = _PACKED[kind](text(case["input"][:cut]).encode())
+        (tmp_path / f"mail.log.1{kind}").write_bytes(packed)
+        _check(case, trace.run(_Clocked(), case["id"], str(tmp_path / "mail.log")))
+
+
+class _Clocked(Machine):
+    """This machine on the day of the cases, without its users."""
+
+    def ask(self, argv: Sequence[str], **_how: Any) -> Completed:
+        return Completed(tuple(argv), 2, "", "")
+
+    def now(self) -> float:
+        return _moment("Nov 22 12:00:00")
+
+
+def _journal_host(lines: Sequence[str], uid: int = 0) -> FakeHost:
+    """A host whose journal has these lines, and a journalctl that knows what is asked of it."""
+    host = FakeHost()
+    host.clock = _moment("Nov 22 12:00:00")
+    host.put_directory("/run/systemd/system")
+    host.programs["journalctl"] = lambda argv, _in: journalctl(argv, lines, host.clock, uid)
+    return host
+
+
+_OTHERS = [
+    "Nov 22 10:31:05 web1 postfix/smtp[1743]: connect to mx[192.0.2.1]:25: Connection refused",
+    "Nov 22 10:31:05 web1 postfix/smtp[99]: 4XwYh24jQGz3mL: to=<x@y>, relay=none, delay=1,"
+    " delays=1/0/0/0, dsn=4.4.1, status=deferred (no)",
+    "Nov 22 10:31:05 web1 postfix/cleanup[9]: 4XwYh24jQGz3mL: message-id=<other@x>",
+    "Nov 22 10:31:05 web1 postfix/qmgr[9]: 4XwYh24jQGz3mL: removed",
+    "Nov 22 10:31:05 web1 systemd[1]: Reloaded postfix.service",
+    "what is no line of a log at all",
+    "",
+]
+
+
+@given(data=st.data())
+def test_whatever_stands_between(data: st.DataObject) -> None:
+    """Lines of other messages and programs, put in anywhere, change nothing of a story."""
+    name = data.draw(st.sampled_from(sorted(case.id for case in cases("trace"))))
+    case = next(found.values[1] for found in cases("trace") if found.id == name)
+    lines: list[str] = []
+    for line in case["input"]:
+        lines += data.draw(st.lists(st.sampled_from(_OTHERS), max_size=3))
+        lines.append(line)
+    _check(case, trace.run(_host(lines), case["id"]))
+
+
+@given(st.lists(st.lists(st.text("ab \x00é", max_size=12), max_size=6)), st.integers(1, 40))
+def test_search_is_what_a_loop_over_lines_finds(parts: list[list[str]], size: int) -> None:
+    """Blocks of any size, forwards and backwards, find the same lines as a loop does."""
+    data = b"".join("".join(part).encode() + b"\n" for part in parts)
+    texts = [b"ab", "é".encode()]
+    wanted, offset = [], 0
+    for line in data.split(b"\n")[:-1]:
+        if any(each in line for each in texts):
+            wanted.append((offset, line))
+        offset += len(line) + 1
+    former, scan.BLOCK = scan.BLOCK, size
+    try:
+        there = list(scan.forwards_in(io.BytesIO(data), texts))
+        back = list(scan.backwards_in(io.BytesIO(data), texts))
+    finally:
+        scan.BLOCK = former
+    assert [(found.offset, found.line) for found in there] == wanted
+    assert list(reversed(back)) == there
+
+
+def test_search_between_two_places() -> None:
+    """Only lines that begin between the two places are found, either way."""
+    data = b"x1\nx2\nx3\nx4\n"
+    assert [f.line for f in scan.forwards_in(io.BytesIO(data), [b"x"], 3, 9)] == [b"x2", b"x3"]
+    assert [f.line for f in scan.backwards_in(io.BytesIO(data), [b"x"], 9)] == [b"x3", b"x2", b"x1"]
+    # Four bytes back from 9 begins within a line, which is left out.
+    assert [f.line for f in scan.backwards_in(io.BytesIO(data), [b"x"], 9, 5)] == [b"x3"]
+
+
+_PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "": lambda data: data,
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+    ".zst": lambda data: (
+        subprocess.run(["zstd", "-qc"], input=data, capture_output=True, check=True).stdout
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", _PACKED)
+@pytest.mark.parametrize("near", [scan.NEAR, 0])
+def test_search_of_files(
+    kind: str, near: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain and compressed files are searched alike, by grep or without."""
+    if kind == ".zst" and shutil.which("zstd") is None:
+        pytest.skip("no zstd here")
+    monkeypatch.setattr(scan, "NEAR", near)
+    data = b"".join(b"line %d of \xff many\n" % number for number in range(5000))
+    path = tmp_path / f"log{kind}"
+    path.write_bytes(_PACKED[kind](data))
+    machine = Machine()
+    place = data.index(b"line 4321 ")
+    for start in (0, place):
+        found = list(machine.search(str(path), [b"4321 ", b"-no-"], start))
+        assert [(f.offset, f.line) for f in found] == [(place, b"line 4321 of \xff many")]
+    assert [f.offset for f in machine.search_back(str(path), [b"4321 "])] == [place]
+    assert not list(machine.search(str(path), [b"4321 "], place + len(b"line 4321 of x many\n")))
+
+
+@pytest.mark.parametrize("kind", [".gz", ".xz", ".bz2", ".zst", ""])
+def test_a_log_that_cannot_be_read(kind: str, tmp_path: Path) -> None:
+    """A damaged file and one that is not there are failures with a code, not mistakes."""
+    path = tmp_path / f"log{kind}"
+    if kind:
+        path.write_bytes(b"this is not compressed")
+    with pytest.raises(HostError) as caught:
+        list(Machine().search(str(path), [b"x"]))
+    assert caught.value.code == "log-not-read"
+
+
+def test_rotated_logs_newest_first() -> None:
+    """Numbers go up as logs grow old, dates down; other files beside them are not logs."""
+    host = FakeHost()
+    for name in ("mail.log", "mail.log.1", "mail.log.2.gz", "mail.log.10.gz", "mail.log.old", "x"):
+        host.put(f"/var/log/{name}", "x")
+    assert rotated(host, LOG) == [LOG, f"{LOG}.1", f"{LOG}.2.gz", f"{LOG}.10.gz"]
+    for name in ("maillog", "maillog-20251116.xz", "maillog-20251109", "maillog.20251120-120000"):
+        host.put(f"/var/log/{name}", "x")
+    assert rotated(host, "/var/log/maillog") == [
+        "/var/log/maillog",
+        "/var/log/maillog.20251120-120000",
+        "/var/log/maillog-20251116.xz",
+        "/var/log/maillog-20251109",
+    ]
+
+
+def test_newest_messages_of_a_recipient_in_full() -> None:
+    """Of many messages to one recipient the newest five are told, and the others counted."""
+    lines = []
+    for number in range(12):
+        start = f"Nov 22 10:{number:02}:00 web1 postfix"
+        queue_id = f"8F3D92A0{number:02}"
+        status = "bounced" if number == 2 else "sent"
+        lines += [
+            f"{start}/smtpd[1]: {queue_id}: client=localhost[::1]",
+            f"{start}/qmgr[2]: {queue_id}: from=<ops@example.com>, size=9, nrcpt=1 (queue active)",
+            f"{start}/smtp[3]: {queue_id}: to=<ops@example.com>, relay=mx[192.0.2.1]:25, delay=1,"
+            f" delays=0/0/0/1, dsn=2.0.0, status={status} (250 ok)",
+            f"{start}/qmgr[2]: {queue_id}: removed",
+        ]
+    report = trace.run(_host(lines), "OPS@example.com")
+    ids = [message["queue_id"] for message in report.details["messages"]]
+    assert ids == [f"8F3D92A0{number:02}" for number in range(7, 12)]
+    assert report.details["others"] == {"counts": {"delivered": 6, "failed": 1}, "complete": True}
+    assert "and other messages: 6 delivered, 1 failed" in report.notes
+    assert report.exit_code == 0
+    # As a sender alone it is nobody's recipient.
+    assert trace.run(_host(lines[1:2]), "ops@example.com").exit_code == 3
+
+
+def test_a_user_is_named() -> None:
+    """The uid of the entrance has its name where the host knows one."""
+    host = _host(cases("trace")[0].values[1]["input"])
+    host.put(LOG, f"Nov 22 10:31:05 web1 postfix/pickup[1]: {QUEUE_ID}: uid=33 from=<www>\n")
+    host.answer("getent", "www-data:x:33:33::/var/www:/usr/sbin/nologin\n")
+    message = trace.run(host, QUEUE_ID).details["messages"][0]
+    assert message["entrance"]["user"] == "www-data"
+    assert message["story"][0]["text"] == "taken from sendmail of uid 33 (www-data)"
+
+
+def test_what_the_log_does_not_have() -> None:
+    """A message that only the queue knows is waiting; one that nobody knows is unknown: exit 3."""
+    report = trace.run(FakeHost(), QUEUE_ID)
+    assert (report.exit_code, report.errors[0].code) == (3, "message-not-found")
+    host = FakeHost()
+    entry = {"queue_id": QUEUE_ID, "queue_name": "hold", "arrival_time": 1, "message_size": 1}
+    host.answer("postqueue", json.dumps({**entry, "sender": "", "recipients": []}) + "\n")
+    report = trace.run(host, QUEUE_ID)
+    assert (report.exit_code, report.errors[0].code) == (3, "message-not-logged")
+
+
+@pytest.mark.parametrize("query", ["", "<>", "a\nb", "x" * 999, "\x1b[2J@x"])
+def test_what_is_no_id(query: str) -> None:
+    """What can be no id is bad usage."""
+    with pytest.raises(UsageError):
+        trace.run(FakeHost(), query)
+
+
+def test_a_log_that_is_named_must_be_there() -> None:
+    """A misspelt --log is told, and not taken for a log without the message."""
+    with pytest.raises(UsageError):
+        trace.run(FakeHost(), QUEUE_ID, "/var/log/nothing")
+
+
+def test_a_log_that_could_not_be_read_is_not_an_empty_one() -> None:
+    """Where the journal cannot be searched nobody is told that it has no such message."""
+    host = FakeHost()
+    host.put_directory("/run/systemd/system")
+    host.answer("journalctl", "", 124, "journalctl: no answer in 120 s")
+    with pytest.raises(HostError) as caught:
+        trace.run(host, QUEUE_ID)
+    assert caught.value.code == "log-not-read"
+    # Another log that knows the message is believed all the same.
+    host.put(LOG, f"Nov 22 10:31:05 web1 postfix/pickup[1]: {QUEUE_ID}: uid=33 from=<www>\n")
+    assert trace.run(host, QUEUE_ID).details["log"] == LOG
+
+
+def test_text_for_a_person() -> None:
+    """Each day stands once, each step with its time, a notice below the message that caused it."""
+    case = next(c.values[1] for c in cases("trace") if "expired" in str(c.id))
+    shown = as_text(trace.run(_host(case["input"]), case["id"]), colour=False).splitlines()
+    assert shown[0] == "8A00000001  failed"
+    assert shown[1:3] == ["  2025-11-17", "  10:00:00  taken from sendmail of uid 0"]
+    assert any(line.endswith("refused (2 times until 2025-11-22 10:00:02)") for line in shown)
+    assert "  Notice to postmaster (non-delivery):" in shown
+    assert "    8A00000003  failed" in shown
+
+
+def test_msmtp_on_the_route_mailu() -> None:
+    """Without Postfix the log of msmtp has Mailu's answer, and the user whose program it was."""
+    lines = [
+        "Nov 22 10:00:01 web1 msmtp[9]: host=mail.example.org tls=on auth=on user=u@example.org"
+        " from=u@example.org recipients=ops@example.com mailsize=9 smtpstatus=250"
+        " smtpmsg='250 2.0.0 Ok: queued as 4XwYh35Qz9' exitcode=EX_OK",
+        "Nov 22 10:00:01 web1 msmtp[8]: host=localhost tls=off auth=off from=alice@localhost"
+        " recipients=root mailsize=9 smtpstatus=250 smtpmsg='250 Ok' exitcode=EX_OK",
+        "Nov 22 10:00:05 web1 msmtp[7]: host=mail.example.org tls=on auth=on user=u@example.org"
+        " from=u@example.org recipients=gone@example.com mailsize=9 smtpstatus=550"
+        " smtpmsg='550 5.1.1 no' errormsg='recipient refused' exitcode=EX_DATAERR",
+    ]
+    host = _journal_host(lines, uid=1000)
+    report = trace.run(host, "ops@example.com")
+    message = report.details["messages"][0]
+    assert (report.exit_code, message["entrance"]["uid"]) == (0, 1000)
+    assert message["recipients"][0]["remote_queue_id"] == "4XwYh35Qz9"
+    assert trace.run(host, "4XwYh35Qz9").exit_code == 0
+    assert trace.run(host, "gone@example.com").exit_code == 1
+
+
+def test_msmtp_into_the_relay() -> None:
+    """A program's msmtp that handed a message to the relay tells whose it was."""
+    lines = [
+        f"Nov 22 10:00:00 web1 postfix/smtpd[1]: {QUEUE_ID}: client=localhost[::1]",
+        "Nov 22 10:00:00 web1 msmtp[8]: host=localhost tls=off auth=off from=alice@localhost"
+        f" recipients=root mailsize=9 smtpstatus=250 smtpmsg='250 Ok: queued as {QUEUE_ID}'"
+        " exitcode=EX_OK",
+    ]
+    message = trace.run(_journal_host(lines, uid=1000), QUEUE_ID).details["messages"][0]
+    assert message["story"][0]["text"] == "taken over SMTP from localhost[::1], msmtp of uid 1000"
+
+
+def test_suppressed_messages_are_told() -> None:
+    """What journald's rate limit dropped of Postfix is counted, and said beside the story."""
+    lines = [f"Nov 22 10:00:00 web1 postfix/smtpd[1]: {QUEUE_ID}: client=localhost[::1]"]
+    host = _journal_host(lines)
+    usual: Callable[[Sequence[str], Optional[bytes]], Completed] = host.programs["journalctl"]
+    notes = [
+        {"MESSAGE": "Suppressed 120 messages from postfix@-.service"},
+        {"MESSAGE": "Suppressed 5 messages from cron.service"},
+        {"MESSAGE": "Suppressed 3 messages from postfix.service"},
+    ]
+
+    def with_notes(argv: Sequence[str], stdin: Optional[bytes]) -> Completed:
+        if any(word.startswith("MESSAGE_ID=") for word in argv):
+            return Completed(tuple(argv), 0, "".join(json.dumps(n) + "\n" for n in notes), "")
+        return usual(argv, stdin)
+
+    host.programs["journalctl"] = with_notes
+    assert suppressed(host, 0) == 123
+    report = trace.run(host, QUEUE_ID)
+    assert report.details["suppressed"] == 123
+    assert any("journald dropped 123 messages" in note for note in report.notes)
+
+
+def test_a_long_queue_id_tells_when() -> None:
+    """The first letters of a long queue id are the second of its arrival, as Postfix wrote it."""
+    # Postfix's own: 4dDN8h4zQGz3mK arrived in November of 2025.
+    assert time.gmtime(arrival_of("4dDN8h4zQGz3mK") or 0)[:2] == (2025, 11)
+    assert arrival_of("8F3D92A0C1") is None
+
+
+def test_journal_is_asked_for_one_message_only() -> None:
+    """The journal is searched with a pattern, from the id's own moment on, by unit."""
+    host = FakeHost()
+    host.answer("journalctl")
+    Journal(host).of("4dDN8h4zQGz3mK")
+    asked = host.asked[-1].what
+    assert asked[asked.index("-u") + 1] == "postfix*"
+    assert "4dDN8h4zQGz3mK" in asked[asked.index("-g") + 1]
+    since = float(asked[asked.index("--since") + 1][1:])
+    assert since == pytest.approx((arrival_of("4dDN8h4zQGz3mK") or 0) - 3600)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "now", "expected"),
+    [
+        ("Nov 22 10:00:00", "2025-11-22 12:00:00", "2025-11-22 10:00:00"),
+        ("Dec 31 23:59:59", "2026-01-01 00:00:01", "2025-12-31 23:59:59"),
+        ("Feb 29 10:00:00", "2025-03-01 00:00:00", "2024-02-29 10:00:00"),
+        ("Jan  1 00:00:05", "2025-12-31 23:59:59", "2026-01-01 00:00:05"),
+        ("2025-11-22T10:00:00.5+01:00", "2026-01-01 00:00:00", "2025-11-22 09:00:00"),
+        ("2025-11-22T10:00:00Z", "2026-01-01 00:00:00", "2025-11-22 10:00:00"),
+        ("2025-11-22 10:00:00-0530", "2026-01-01 00:00:00", "2025-11-22 15:30:00"),
+    ],
+)
+def test_stamps(stamp: str, now: str, expected: str) -> None:
+    """Stamps with and without a year and a zone, also around New Year."""
+    latest = time.mktime(time.strptime(now, "%Y-%m-%d %H:%M:%S"))
+    line = logline.parse(f"{stamp} web1 postfix/smtp[7]: 8F3D92A0C1: x", latest)
+    assert line is not None
+    assert time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(line.time)) == expected
+    assert (line.daemon, line.pid, line.queue_id, line.text) == ("smtp", 7, "8F3D92A0C1", "x")
+
+
+@given(st.text())
+def test_any_text_may_stand_in_a_log(line: str) -> None:
+    """No line makes reading fail, in a file or as a message."""
+    logline.parse(line, 0.0)
+    parsed = logline.said(1.0, "postfix/smtp", 1, f"8F3D92A0C1: {line}")
+    if parsed.queue_id:
+        json.dumps([as_data(story, {}) for story in stories([parsed], parsed.queue_id)])
+
+
+def test_a_session_of_another_process_is_not_taken() -> None:
+    """TLS is told of the process that delivered, and only with the server it delivered to."""
+    session = (
+        "Verified TLS connection established to a.example[192.0.2.1]:25: TLSv1.3 with cipher X"
+    )
+    attempt = (
+        "to=<x@y>, relay=a.example[192.0.2.1]:25, delay=1, delays=0/0/0/1, dsn=2.0.0,"
+        " status=sent (ok)"
+    )
+
+    def told(pid: int, words: str) -> Any:
+        lines = [
+            LogLine(1, "postfix/smtp", pid, "", words),
+            LogLine(2, "postfix/smtp", 7, "8F3D92A0C1", attempt),
+        ]
+        return stories(lines, "8F3D92A0C1")[0].attempts[0].tls
+
+    assert told(7, session) is not None
+    assert told(8, session) is None
+    assert told(7, session.replace("a.example", "b.example")) is None
