@@ -161,7 +161,8 @@ def _age(seconds: float) -> str:
 
 
 def _closing(report: Report) -> str:
-    promises = [v for v in report.verdicts if not v.check.startswith("entrance-")]
+    others = ("entrance-", "deliverability:")
+    promises = [v for v in report.verdicts if not v.check.startswith(others)]
     passed = sum(v.status == PASS for v in promises)
     proof = f", {passed} of {len(promises)} promises proven" if promises else ""
     sentences = {

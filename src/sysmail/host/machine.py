@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from sysmail.errors import HostError
+from sysmail.host.outside import Outside
 from sysmail.host.port import Catcher, Completed, FileState, Lock, SmtpSession
 
 __all__ = ["Machine"]
@@ -73,7 +74,7 @@ _FILE_REMEDY = {
 }
 
 
-class Machine:
+class Machine(Outside):
     """The host that sysmail runs on."""
 
     def ask(
