@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 from sysmail.deliverability.dkim_key import BadKeyError, Key, looks_like_key, read_key
 from sysmail.deliverability.opendkim import Signer
@@ -70,6 +71,8 @@ def _without_keys(origin: Origin, signing: Signing) -> Verdict:
 
 def _key(resolver: Resolver, signer: Signer, public: str) -> Verdict:
     name = f"{signer.selector}._domainkey.{signer.domain}"
+    private = _own(public)
+    public = public if private is not None else ""
     answer = resolver.lookup(name, "TXT")
     remedy = f"publish: {_record(name, public)}"
     if answer.status == UNANSWERED:
@@ -84,10 +87,18 @@ def _key(resolver: Resolver, signer: Signer, public: str) -> Verdict:
         key = read_key(texts[0])
     except BadKeyError as error:
         return Verdict(NAME, FAIL, f"{name}: {error}", remedy)
-    if public and "".join(public.split()) != key.public:
+    if private is not None and private.number != key.number:
         what = f"is not that of {signer.key_file}, so no signature passes"
         return Verdict(NAME, FAIL, f"the key at {name} {what}", remedy)
-    return Verdict(NAME, PASS, _praise(name, key, proven=bool(public)))
+    return Verdict(NAME, PASS, _praise(name, key, proven=private is not None))
+
+
+def _own(public: str) -> Optional[Key]:
+    """The public half of the key on this host; None where it is not known, or not RSA."""
+    try:
+        return read_key(f"p={public}")
+    except BadKeyError:
+        return None
 
 
 def _praise(name: str, key: Key, *, proven: bool) -> str:

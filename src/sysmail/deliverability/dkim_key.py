@@ -21,11 +21,11 @@ class BadKeyError(Exception):
 
 @dataclass(frozen=True)
 class Key:
-    """A key: ``kind`` is rsa or ed25519, ``bits`` its length, ``public`` its base64."""
+    """A key: ``kind`` is rsa or ed25519, ``bits`` its length, ``number`` the key itself."""
 
     kind: str
     bits: int
-    public: str
+    number: int
     testing: bool = False
 
 
@@ -59,27 +59,28 @@ def read_key(text: str) -> Key:
     except (binascii.Error, ValueError):
         raise BadKeyError("p= is not base64") from None
     testing = "y" in [word.strip().lower() for word in tags.get("t", "").split(":")]
-    return _measured(tags.get("k", "rsa").lower(), data, public, testing=testing)
+    return _measured(tags.get("k", "rsa").lower(), data, testing=testing)
 
 
-def _measured(kind: str, data: bytes, public: str, *, testing: bool) -> Key:
+def _measured(kind: str, data: bytes, *, testing: bool) -> Key:
     if kind == "ed25519":
         if len(data) != ED25519_BYTES:
             raise BadKeyError(f"an ed25519 key has 32 bytes, and this one {len(data)}")
-        return Key(kind, 256, public, testing)
+        return Key(kind, 256, int.from_bytes(data, "big"), testing)
     if kind != "rsa":
         raise BadKeyError(f"k={kind[:20]} is a kind of key that receivers do not know")
     try:
-        bits = _rsa_bits(data)
+        number = _rsa_modulus(data)
     except (IndexError, ValueError):
         raise BadKeyError("p= holds no RSA key") from None
+    bits = number.bit_length()
     if bits < 1024:
         raise BadKeyError(f"{bits} bits are too short: receivers want 1024, better 2048 (RFC 8301)")
-    return Key(kind, bits, public, testing)
+    return Key(kind, bits, number, testing)
 
 
-def _rsa_bits(data: bytes) -> int:
-    """The length of the modulus of a SubjectPublicKeyInfo, or of a bare RSAPublicKey (DER)."""
+def _rsa_modulus(data: bytes) -> int:
+    """The modulus of a SubjectPublicKeyInfo, or of a bare RSAPublicKey (DER)."""
     outer = _part(data, 0x30)
     if _RSA in outer[:20]:
         algorithm = _part(outer, 0x30)
@@ -88,7 +89,7 @@ def _rsa_bits(data: bytes) -> int:
     modulus = _part(outer, 0x02)
     if not modulus:
         raise ValueError("no modulus")
-    return int.from_bytes(modulus, "big").bit_length()
+    return int.from_bytes(modulus, "big")
 
 
 def _part(data: bytes, tag: int) -> bytes:
