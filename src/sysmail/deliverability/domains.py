@@ -12,7 +12,7 @@ from typing import Optional
 
 from sysmail.deliverability.names import parents
 
-__all__ = ["FILES", "Suffixes"]
+__all__ = ["FILES", "Suffixes", "organisational_by_walk"]
 
 FILES = (
     "/usr/share/publicsuffix/public_suffix_list.dat",

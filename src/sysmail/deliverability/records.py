@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sysmail.deliverability.names import Address, address_kind
 
-__all__ = ["address_record", "pointer", "shown", "txt"]
+__all__ = ["LONGEST", "address_record", "pointer", "shown", "txt"]
 
 LONGEST = 2000
 _STRING = 255

@@ -11,7 +11,7 @@ from sysmail.deliverability.records import address_record, pointer
 from sysmail.host.port import ABSENT, UNANSWERED, Resolver
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 
-__all__ = ["reverse_dns"]
+__all__ = ["RESOLVER", "reverse_dns"]
 
 MOST_NAMES = 10
 RESOLVER = "look at this host's resolver (/etc/resolv.conf) and at the servers of that zone; retry"
