@@ -6,6 +6,7 @@ The C library's resolver cannot ask for TXT or MX records, and does not tell
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any, Callable
 
@@ -19,6 +20,8 @@ QUESTION_SECONDS = 6.0
 
 TRY_SECONDS = 2.0
 """For one server to answer once."""
+
+_ANSWERED = re.compile(r" answered (.*?)(?=; Server |\Z)")
 
 
 class LiveResolver:
@@ -117,7 +120,7 @@ def _text(name: Any) -> str:
 def _reason(error: Exception) -> str:
     """One short line: what dnspython says repeats the question and lists every server."""
     text = " ".join(str(error).split())
-    for sign in ("SERVFAIL", "REFUSED"):
-        if sign in text:
-            return f"the resolver says {sign}"
+    answers = [answer for answer in _ANSWERED.findall(text) if answer]
+    if answers:
+        return f"the resolver answers: {answers[-1]}"[:160]
     return (text or type(error).__name__)[:160]
