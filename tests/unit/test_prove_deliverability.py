@@ -314,6 +314,7 @@ def test_as_a_person_sees_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv, host) == 1
     out = capsys.readouterr().out
     assert "\x1b[2J" not in out
+    assert out.splitlines()[-1] == "a check failed, 10 of 10 promises proven"
     assert not [line for line in out.splitlines() if line.startswith("pass    deliverability:x")]
 
 

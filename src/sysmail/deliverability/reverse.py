@@ -64,11 +64,12 @@ def _confirmed(resolver: Resolver, name: str, address: Address, helo: str) -> Ve
     if forth.status == UNANSWERED:
         return Verdict(name, UNKNOWN, f"{kind} of {helo}: {forth.why}", RESOLVER)
     if address not in addresses_of(resolver, helo, kind):
-        found = ", ".join(forth.values[:4]) or "nothing"
+        found = ", ".join(forth.values[:4])
+        but = f"{kind} of {helo} is {found}" if found else f"{helo} has no {kind} record"
         return Verdict(
             name,
             FAIL,
-            f"{address} is called {helo}, but {kind} of {helo} is {found}",
+            f"{address} is called {helo}, but {but}",
             f"publish: {address_record(helo, address)}",
         )
     return Verdict(name, PASS, f"{address} is {helo}, which is {address}; Postfix greets with it")
