@@ -196,7 +196,7 @@ def test_confirmed_name() -> None:
 def test_one_of_several_names_is_enough() -> None:
     """Of an address with two names one has to be the HELO name."""
     dns = good()
-    dns.pointer(str(FOUR), "a.example.com", HELO)
+    dns.pointer(str(FOUR), *(f"a{n}.example.com" for n in range(20)), HELO)
     assert reverse_dns(dns, WAY4, HELO).status == PASS
 
 
@@ -280,6 +280,10 @@ def test_spf_is_missing() -> None:
     dns.set("example.org", "TXT")
     softer = f'publish: example.org. IN TXT "v=spf1 mx ip4:{FOUR} ip6:{SIX} ~all"'
     assert spf(dns, OWNED).remedy == softer
+    called_alike = replace(OWNED, helo="example.org", own_domain=True)
+    assert spf(dns, called_alike).remedy == softer
+    dns.set("example.org", "MX")
+    assert spf(dns, OWNED).remedy == softer.replace(" mx", "")
 
 
 def test_spf_of_a_name_that_does_not_exist() -> None:

@@ -46,7 +46,7 @@ def _confirmed(resolver: Resolver, name: str, address: Address, helo: str) -> Ve
         how = "there is no such name" if back.status == ABSENT else "no PTR record"
         return Verdict(name, FAIL, f"{address} has no name in DNS: {how}", owner)
     names = back.values[:MOST_NAMES]
-    if helo not in names:
+    if helo not in back.values:
         more = ""
         other = next(
             (n for n in names if is_qualified(n) and address in _forward(resolver, n, address)), ""

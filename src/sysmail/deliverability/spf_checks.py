@@ -89,11 +89,14 @@ def _told(domain: str, text: str, wanted: list[str], words: str) -> str:
 
 
 def _new(resolver: Resolver, origin: Origin, domain: str) -> str:
-    """A first record: closed for a host's own name, softer where others may send as well."""
+    """A first record: closed for a host's own name, softer where others may send as well.
+
+    A domain that takes mail is one of people, also where this host is called like it.
+    """
     mine = [_mechanism(address) for address in origin.addresses]
-    if origin.own_domain or domain != origin.domain:
-        return " ".join(["v=spf1", *mine, "-all"])
     mx = ["mx"] if resolver.lookup(domain, "MX").values else []
+    if not mx and (origin.own_domain or domain != origin.domain):
+        return " ".join(["v=spf1", *mine, "-all"])
     return " ".join(["v=spf1", *mx, *mine, "~all"])
 
 
