@@ -423,6 +423,15 @@ def test_policy_that_counts_as_none(texts: list[str]) -> None:
     assert judged(dns).status == PASS
 
 
+def test_two_policies_are_told() -> None:
+    """Of two records the first is the one to keep, and the verdict says that there are two."""
+    dns = good()
+    dns.set("_dmarc.example.org", "TXT", "v=DMARC1; p=none", "v=DMARC1; p=reject")
+    verdict = judged(dns)
+    assert "has 2 DMARC records" in verdict.evidence
+    assert verdict.remedy == 'keep one: _dmarc.example.org. IN TXT "v=DMARC1; p=none"'
+
+
 def test_policy_is_lenient_where_the_rfc_is() -> None:
     """Unknown tags, odd spaces, and rua in place of a valid p."""
     assert read_dmarc("v=DMARC1 ; P=x; p = REJECT ;x=y;").policy == "reject"
