@@ -176,7 +176,8 @@ class OddDns:
         if way == "udp" and how == "huge":
             reply.answer.clear()
             reply.flags |= dns.flags.TC
-        return reply.to_wire(max_size=65535)
+        wire: bytes = reply.to_wire(max_size=65535)
+        return wire
 
 
 def main() -> None:
