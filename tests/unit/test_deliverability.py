@@ -573,6 +573,13 @@ def test_keys_that_are_good() -> None:
     assert "t=y" in verdict.evidence
 
 
+def test_short_key() -> None:
+    """RFC 8301: below 1024 bits no receiver takes a signature."""
+    assert read_key(f"p={key(1024)}").bits == 1024
+    with pytest.raises(BadKeyError, match="1023 bits are too short"):
+        read_key(f"p={key(1023)}")
+
+
 def test_keys_unanswered_or_unknown() -> None:
     """Nobody answers, or nobody knows the selector: unknown, with the option that tells it."""
     dns = good()
