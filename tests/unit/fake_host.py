@@ -14,7 +14,16 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Optional
 
 from sysmail.errors import HostError, RefusedError
-from sysmail.host.port import Caught, Completed, FileState, Found, Room, SmtpReply, SmtpSession
+from sysmail.host.port import (
+    Caught,
+    Completed,
+    FileState,
+    Found,
+    Resolver,
+    Room,
+    SmtpReply,
+    SmtpSession,
+)
 from sysmail.host.scan import backwards_in, forwards_in
 
 __all__ = ["Call", "Died", "FakeCatcher", "FakeHost", "FakeLock", "Program", "ScriptedSession"]
@@ -123,6 +132,10 @@ class FakeHost:
         self.servers: dict[tuple[str, int], Callable[[], SmtpSession]] = {}
         self.sockets: dict[int, set[int]] = {}
         self.owners: dict[int, str] = {}
+        self.dns: Optional[Resolver] = None
+        self.sources: dict[str, str] = {}
+        self.troubles: dict[str, str] = {}
+        self.connected: list[tuple[str, int, str]] = []
         self.locks: dict[str, str] = {}
         self.held: set[str] = set()
         self.rooms: dict[str, Room] = {}
@@ -331,6 +344,27 @@ class FakeHost:
         assert timeout > 0
         assert source is not None
         return (address, port) in self.servers
+
+    def connection_trouble(
+        self, address: str, port: int, source: str = "", timeout: float = 5.0
+    ) -> str:
+        """Why a TCP connection does not come about."""
+        self.connected.append((address, port, source))
+        known = self.troubles.get(address, "Connection refused")
+        return "" if self.can_connect(address, port, source, timeout) else known
+
+    def source_address(self, destination: str) -> str:
+        """The own address that the kernel would send from."""
+        self._alive()
+        return self.sources.get("ipv6" if ":" in destination else "ipv4", "")
+
+    def resolver(self, seconds: float) -> Resolver:
+        """A way to ask DNS."""
+        self._alive()
+        assert seconds > 0
+        if self.dns is None:
+            raise HostError("dnspython-missing", "there is no dnspython", "install it")
+        return self.dns
 
     def smtp(
         self,

@@ -90,6 +90,7 @@ PLANTED = [
     ("prove only reads", "sysmail.prove.x", "import sysmail.host.port", "import sysmail.report"),
     ("only the standard library", "sysmail.x", "import yaml", "import email.message"),
     ("only the standard library", "sysmail.x", "import tomllib", "import sysmail.report"),
+    ("only the standard library", "sysmail.host.x", "import dns.resolver", "import socket"),
     ("only the standard library", "sysmail.x", "import distutils", "import json"),
     ("files stay small", "sysmail.x", "\n" * 401, "\n" * 400),
     ("modules say what they are", "sysmail.x", "a = 1", DOC),
@@ -159,3 +160,5 @@ def test_rules_do_not_bind_those_who_may() -> None:
     assert not shape.only_the_cli_prints(shape.module("sysmail.cli.x", "print(1)"))
     toml = shape.module(shape.TOML_READER, "import tomllib")
     assert not shape.pure_stays_pure(toml) + shape.only_the_standard_library(toml)
+    asker = shape.module(shape.DNS_ASKER, "import dns.resolver")
+    assert not shape.only_the_standard_library(asker)

@@ -84,6 +84,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
                 default="",
                 help="also send a message there through every entrance, and follow each",
             )
+            _deliverability(sub)
         if name in ("rollback", "remove"):
             sub.add_argument(
                 "--force", action="store_true", help="also over files that were edited since"
@@ -100,6 +101,28 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     if arguments.command is None:
         raise UsageError("usage", "no command was given", "see `sysmail --help`")
     return arguments
+
+
+def _deliverability(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--deliverability",
+        action="store_true",
+        help="also check port 25, reverse DNS, SPF, DKIM, DMARC and blocklists (next hop direct)",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="IP",
+        action="append",
+        default=[],
+        help="the address that others see, behind NAT; one of each family",
+    )
+    parser.add_argument(
+        "--dkim-selector",
+        metavar="SELECTOR",
+        action="append",
+        default=[],
+        help="a selector that mail is signed with, where it cannot be found out",
+    )
 
 
 def _common(parser: argparse.ArgumentParser, top: bool) -> None:

@@ -12,6 +12,7 @@ from sysmail import signals
 from sysmail.cli.arguments import COMMANDS, parse_arguments, policy_flags
 from sysmail.cli.progress import Progress
 from sysmail.cli.render import as_json, as_text
+from sysmail.errors import UsageError
 from sysmail.report import Report
 from sysmail.session import carry_out, guarded
 
@@ -109,7 +110,8 @@ def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
     if command == "prove":
         from sysmail.commands import prove
 
-        return prove.run(host, arguments.policy, flags, arguments.to)
+        welcome = _deliverability(arguments)
+        return prove.run(host, arguments.policy, flags, arguments.to, welcome)
     if command == "status":
         from sysmail.commands import status
 
@@ -134,3 +136,18 @@ def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
 
     run = rollback.rollback if command == "rollback" else rollback.remove
     return run(host, say, force=arguments.force)
+
+
+def _deliverability(arguments: Any) -> Optional[Any]:
+    """What ``prove --deliverability`` was told, None where it is not asked for."""
+    if not arguments.deliverability:
+        if arguments.address or arguments.dkim_selector:
+            raise UsageError(
+                "usage",
+                "--address and --dkim-selector say more about --deliverability alone",
+                "add --deliverability",
+            )
+        return None
+    from sysmail.commands.deliverability import asked
+
+    return asked(arguments.address, arguments.dkim_selector)

@@ -177,8 +177,10 @@ def _age(seconds: float) -> str:
 
 
 def _closing(report: Report) -> str:
-    promises = [v for v in report.verdicts if not v.check.startswith("entrance-")]
+    others = ("entrance-", "deliverability:")
+    promises = [v for v in report.verdicts if not v.check.startswith(others)]
     passed = sum(v.status == PASS for v in promises)
+    kept = passed == len(promises)
     proof = f", {passed} of {len(promises)} promises proven" if promises else ""
     sentences = {
         "applied": f"applied: {_count(len(report.steps), 'step')}{proof}",
@@ -188,7 +190,7 @@ def _closing(report: Report) -> str:
         "changes": f"{_count(len(report.steps), 'step')} would be done; `sysmail apply` does them",
         "nothing-to-do": "nothing to do",
         "proven": proof[2:],
-        "broken": f"a promise is broken{proof}",
+        "broken": f"{'a check failed' if kept else 'a promise is broken'}{proof}",
         "unknown": f"not everything could be determined{proof}",
     }
     return sentences.get(report.outcome, report.outcome.replace("-", " "))

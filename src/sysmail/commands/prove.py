@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from sysmail.commands.policy_source import Given
 from sysmail.commands.situation import look, probe_next_hop
@@ -11,7 +11,10 @@ from sysmail.errors import PolicyError, UsageError
 from sysmail.host.port import Writer
 from sysmail.policy import parse
 from sysmail.prove import Proof, prove
-from sysmail.report import FAIL, UNKNOWN, Report
+from sysmail.report import FAIL, UNKNOWN, Report, Verdict
+
+if TYPE_CHECKING:
+    from sysmail.commands.deliverability import Asked
 
 __all__ = ["check_recipient", "run"]
 
@@ -26,22 +29,33 @@ def check_recipient(address: str) -> None:
 
 
 def run(
-    writer: Writer, given: Given, flags: Mapping[str, Optional[object]], to: str = ""
+    writer: Writer,
+    given: Given,
+    flags: Mapping[str, Optional[object]],
+    to: str = "",
+    deliverability: Optional[Asked] = None,
 ) -> Report:
     """Exit code 0 when all pass, 1 when a promise is broken, 3 when one could not be determined.
 
     With ``to``, an address, a message is also sent there through every
-    entrance of the host. UsageError when it cannot be an address.
+    entrance of the host. UsageError when it cannot be an address. With
+    ``deliverability`` it is also checked whether this host is welcome elsewhere.
     """
     if to:
         check_recipient(to)
     situation = look(writer, given, flags)
+    welcome: list[Verdict] = []
+    if deliverability is not None:
+        from sysmail.commands.deliverability import prove_deliverability
+
+        welcome = prove_deliverability(writer, situation, deliverability, to)
     proof = Proof(writer, situation, probe_next_hop(writer, situation))
     verdicts = prove(proof)
     if to:
         from sysmail.commands.deliver import prove_deliveries
 
         verdicts += prove_deliveries(writer, situation, to)
+    verdicts += welcome
 
     statuses = {verdict.status for verdict in verdicts}
     outcome, code = "proven", 0

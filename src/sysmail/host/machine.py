@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from sysmail.errors import HostError
+from sysmail.host.outside import Outside
 from sysmail.host.port import Catcher, Completed, FileState, Lock, SmtpSession
 from sysmail.host.scan import LogSearch
 from sysmail.host.storage import Storage
@@ -55,7 +56,7 @@ def _sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-class Machine(Storage, LogSearch):
+class Machine(Storage, LogSearch, Outside):
     """The host that sysmail runs on."""
 
     def ask(

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from typing import Callable, Optional, Protocol
 
 __all__ = [
+    "ABSENT",
+    "FOUND",
+    "NOTHING",
+    "UNANSWERED",
+    "Answer",
     "Catcher",
     "Caught",
     "Completed",
@@ -18,6 +23,7 @@ __all__ = [
     "Found",
     "Lock",
     "Reader",
+    "Resolver",
     "Room",
     "SmtpReply",
     "SmtpSession",
@@ -137,6 +143,35 @@ class Lock(Protocol):
         """Give it back."""
 
 
+FOUND = "found"
+NOTHING = "nothing"
+ABSENT = "absent"
+UNANSWERED = "unanswered"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What DNS said to one question.
+
+    ``status`` is found; nothing: the name has no such record; absent: there is
+    no such name (NXDOMAIN, or one that cannot exist); or unanswered: nobody
+    knows, and ``why`` says what was met. ``values`` are, for A and AAAA,
+    addresses; for MX ``10 mx.example.org``, the best first; for PTR names; for TXT the strings
+    of each record joined, a byte a character. Names are in lower case, without the last dot.
+    """
+
+    status: str
+    values: tuple[str, ...] = ()
+    why: str = ""
+
+
+class Resolver(Protocol):
+    """The host's way to ask DNS."""
+
+    def lookup(self, name: str, kind: str) -> Answer:
+        """Ask for the A, AAAA, MX, PTR or TXT records of a name; never raises."""
+
+
 class Reader(Protocol):
     """Looking at a host."""
 
@@ -191,6 +226,17 @@ class Reader(Protocol):
 
     def can_connect(self, address: str, port: int, source: str = "", timeout: float = 3.0) -> bool:
         """Whether a TCP connection is accepted."""
+
+    def connection_trouble(
+        self, address: str, port: int, source: str = "", timeout: float = 5.0
+    ) -> str:
+        """Why a TCP connection does not come about, in the system's words; empty if it does."""
+
+    def source_address(self, destination: str) -> str:
+        """The own address that the kernel would send from to another; empty without a route."""
+
+    def resolver(self, seconds: float) -> Resolver:
+        """A way to ask DNS that is done after so many seconds; HostError without dnspython."""
 
     def smtp(
         self,

@@ -1,0 +1,48 @@
+"""What a machine can find out about the network around it, beside SMTP.
+
+A part of ``Machine`` in a file of its own. Sockets and dnspython are imported
+when they are needed: only a proof of deliverability asks any of this.
+"""
+
+from __future__ import annotations
+
+from sysmail.host.port import Resolver
+
+__all__ = ["Outside"]
+
+
+class Outside:
+    """The questions of ``port.Reader`` about the way from this host to others."""
+
+    def connection_trouble(
+        self, address: str, port: int, source: str = "", timeout: float = 5.0
+    ) -> str:
+        """Why a TCP connection does not come about; empty if it does."""
+        import socket
+
+        origin = (source, 0) if source else None
+        try:
+            with socket.create_connection((address, port), timeout, origin):
+                return ""
+        except socket.timeout:
+            return f"no answer in {timeout:g} s"
+        except OSError as error:
+            return error.strerror or str(error) or type(error).__name__
+
+    def source_address(self, destination: str) -> str:
+        """The address that the kernel's routing table gives: connecting UDP sends nothing."""
+        import socket
+
+        family = socket.AF_INET6 if ":" in destination else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((destination, 25))
+                return str(probe.getsockname()[0]).partition("%")[0]
+        except OSError:
+            return ""
+
+    def resolver(self, seconds: float) -> Resolver:
+        """The servers of resolv.conf, asked with dnspython."""
+        from sysmail.host.resolver import LiveResolver
+
+        return LiveResolver(seconds)
