@@ -9,16 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, NoReturn, Optional
 
 from sysmail import signals
-from sysmail.cli.arguments import COMMANDS, parse_arguments, policy_flags
+from sysmail.cli.arguments import COMMANDS, parse_arguments
+from sysmail.cli.dispatch import CHANGING, carry_out_command
 from sysmail.cli.progress import Progress
 from sysmail.cli.render import as_json, as_text
-from sysmail.errors import UsageError
 from sysmail.report import Report
 from sysmail.session import carry_out, guarded
 
 __all__ = ["entry", "main"]
-
-CHANGING = frozenset({"apply", "rollback", "remove", "queue", "try", "recover"})
 
 
 def entry() -> NoReturn:
@@ -82,72 +80,8 @@ def _run(
     return carry_out(
         machine or Machine(),
         arguments.command,
-        lambda host: _command(arguments, host, say),
+        lambda host: carry_out_command(arguments, host, say),
         say,
         changes=arguments.command in CHANGING,
         recovers=arguments.command != "recover",  # that is all it does
     )
-
-
-def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
-    """Each command is imported when it runs, so that the others cost nothing."""
-    command, flags = arguments.command, policy_flags(arguments)
-    if command == "plan":
-        from sysmail.commands import plan
-
-        return plan.run(host, arguments.policy, flags, adopt=arguments.adopt)
-    if command == "apply":
-        from sysmail.commands import apply
-
-        return apply.run(
-            host,
-            arguments.policy,
-            flags,
-            say,
-            adopt=arguments.adopt,
-            acknowledge=arguments.acknowledge_losses,
-        )
-    if command == "prove":
-        from sysmail.commands import prove
-
-        welcome = _deliverability(arguments)
-        return prove.run(host, arguments.policy, flags, arguments.to, welcome)
-    if command == "status":
-        from sysmail.commands import status
-
-        return status.run(host)
-    if command == "trace":
-        from sysmail.commands import trace
-
-        return trace.run(host, arguments.id, arguments.log)
-    if command == "queue":
-        from sysmail.commands import queue
-
-        return queue.run(host, arguments.action, arguments.ids)
-    if command == "try":
-        from sysmail.commands import try_
-
-        return try_.run(host, say)
-    if command == "recover":
-        from sysmail.commands import recover
-
-        return recover.run(host, say)
-    from sysmail.commands import rollback
-
-    run = rollback.rollback if command == "rollback" else rollback.remove
-    return run(host, say, force=arguments.force)
-
-
-def _deliverability(arguments: Any) -> Optional[Any]:
-    """What ``prove --deliverability`` was told, None where it is not asked for."""
-    if not arguments.deliverability:
-        if arguments.address or arguments.dkim_selector:
-            raise UsageError(
-                "usage",
-                "--address and --dkim-selector say more about --deliverability alone",
-                "add --deliverability",
-            )
-        return None
-    from sysmail.commands.deliverability import asked
-
-    return asked(arguments.address, arguments.dkim_selector)
