@@ -88,7 +88,7 @@ def test_edit_is_shown_kept_and_not_overwritten_by_rollback(fresh_host: FreshHos
     kept = [
         p
         for p in (host.root / "var/lib/sysmail").rglob("*")
-        if p.is_file() and "# a note of mine\n" in p.read_text() and p.name != "journal.json"
+        if p.is_file() and b"# a note of mine\n" in p.read_bytes() and p.name != "journal.json"
     ]
     assert kept, "the edited file is in no checkpoint"
 
