@@ -14,7 +14,15 @@ from typing import Optional
 from sysmail.facts.model import Facts
 from sysmail.host.port import Reader
 
-__all__ = ["Delivery", "deliveries", "last_fatal", "lines_since", "losses", "queue_id_of"]
+__all__ = [
+    "Delivery",
+    "deliveries",
+    "last_fatal",
+    "lines_since",
+    "losses",
+    "queue_id_of",
+    "time_of",
+]
 
 SYSLOG_FILES = ("/var/log/mail.log", "/var/log/maillog")
 
@@ -92,6 +100,11 @@ def _time_of(line: str, now: float) -> float:
     if found > now + 86400:
         found = time.mktime((year - 1, month, *numbers, 0, 0, -1))  # type: ignore[arg-type]
     return found
+
+
+def time_of(line: str, now: float) -> float:
+    """When a line of syslog was written, seconds since the epoch; 0 where it does not say."""
+    return _time_of(line, now)
 
 
 def deliveries(lines: list[str], queue_id: str = "") -> tuple[Delivery, ...]:

@@ -14,7 +14,7 @@ from typing import Any, Callable
 from sysmail.errors import SysmailError
 from sysmail.report import Problem, Report
 
-__all__ = ["carry_out", "catch_signals", "guarded"]
+__all__ = ["LOCK", "carry_out", "catch_signals", "guarded"]
 
 LOCK = "/run/sysmail/lock"
 LOCK_SECONDS = 30.0

@@ -126,6 +126,9 @@ class FakeHost:
         self.catchers: list[FakeCatcher] = []
         self.user = 0
         self.name = "web1"
+        self.command = ""
+        self.posted: list[tuple[str, bytes, dict[str, str]]] = []
+        self.post_trouble = ""
         self.clock = 1_763_800_000.0
         self.changes: list[Call] = []
         self.asked: list[Call] = []
@@ -273,6 +276,16 @@ class FakeHost:
         """Where a program is found."""
         self._alive()
         return f"/usr/sbin/{program}" if program in self.programs else None
+
+    def own_command(self) -> str:
+        """The command that sysmail was started by."""
+        self._alive()
+        return self.command
+
+    def tail(self, path: str, limit: int) -> Optional[bytes]:
+        """The end of a file."""
+        data = self.read(path)
+        return None if data is None else data[-limit:]
 
     def euid(self) -> int:
         """The effective user."""
@@ -435,6 +448,17 @@ class FakeHost:
         if path in self.entries:
             self.change("rmdir", path)
             del self.entries[path]
+
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, ca_file: str, timeout: float
+    ) -> None:
+        """Take what is posted; ``post_trouble`` is why it does not arrive."""
+        self._alive()
+        assert ca_file is not None
+        assert timeout > 0
+        if self.post_trouble:
+            raise HostError("webhook-failed", self.post_trouble, "look at the web server")
+        self.posted.append((url, body, dict(headers)))
 
     def sleep(self, seconds: float) -> None:
         """Time passes at once."""

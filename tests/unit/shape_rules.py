@@ -35,6 +35,7 @@ PURE = (
     "sysmail.route",
     "sysmail.takeover",
     "sysmail.want",
+    "sysmail.watch",
 )
 """Functions of plain data: the same arguments give the same result, and nothing else happens."""
 

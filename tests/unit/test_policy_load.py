@@ -267,9 +267,19 @@ VALID = st.fixed_dictionaries(
             optional={"warn_after": st.just(0), "retry_every": st.integers(10, 3600)},
         ),
         "alert": st.fixed_dictionaries(
-            {}, optional={"webhook": st.just("https://a.example/x"), "command": WORDS}
+            {},
+            optional={
+                "webhook": st.just("https://a.example/x"),
+                "command": WORDS,
+                "oldest": st.integers(60, 8_640_000),
+                "queue": st.integers(1, 10_000),
+                "proof_age": st.sampled_from(["1d", "100d"]),
+            },
         ),
-        "limits": st.fixed_dictionaries({"message_size": st.integers(20_000, 2**31 - 1)}),
+        "limits": st.fixed_dictionaries(
+            {"message_size": st.integers(20_000, 2**31 - 1)},
+            optional={"runaway": st.just(0) | st.integers(10, 10_000)},
+        ),
         "postfix": st.dictionaries(
             st.sampled_from(["smtp_helo_timeout", "biff", "smtp_tls_cert_file"]),
             st.sampled_from(["", "10s", "$mail_name"]) | st.integers(0, 9) | st.booleans(),

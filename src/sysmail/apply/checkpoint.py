@@ -21,9 +21,21 @@ from typing import Any, Optional
 from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
 
-__all__ = ["HOME", "WAITING", "Checkpoint", "Store", "digest", "keep_passwords", "remember", "save"]
+__all__ = [
+    "HOME",
+    "MEMORY",
+    "WAITING",
+    "Checkpoint",
+    "Store",
+    "digest",
+    "keep_passwords",
+    "remember",
+    "save",
+]
 
 HOME = "/var/lib/sysmail"
+MEMORY = f"{HOME}/watch.json"
+"""What the watch remembers."""
 WAITING = "packages"
 
 
@@ -49,7 +61,7 @@ class Checkpoint:
     since the epoch. ``steps`` are those that were done before the packages came,
     as in a report. ``relay_asked``: the relay was asked for, not only decided on.
     ``handed_over``: its packages were left to somebody else, whose package manager may
-    outlive whatever happens to us.
+    outlive whatever happens to us. ``watch``: the timer of the watch ran before.
     """
 
     number: int
@@ -78,6 +90,7 @@ class Checkpoint:
     steps: list[dict[str, Any]] = field(default_factory=list)
     relay_asked: bool = False
     handed_over: bool = False
+    watch: bool = False
 
     @property
     def directory(self) -> str:

@@ -6,8 +6,16 @@ import re
 from typing import Any, Callable, Optional
 
 from sysmail import queue
-from sysmail.apply import neighbour, packages, service, submission
-from sysmail.apply.checkpoint import HOME, WAITING, Checkpoint, Store, digest, save
+from sysmail.apply import neighbour, packages, service, submission, timer
+from sysmail.apply.checkpoint import (
+    HOME,
+    MEMORY,
+    WAITING,
+    Checkpoint,
+    Store,
+    digest,
+    save,
+)
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.errors import HostError, RefusedError
@@ -15,6 +23,7 @@ from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
 from sysmail.host.port import FileState, Writer
 from sysmail.msmtpd import UNIT_FILE
+from sysmail.watch.units import PATHS as WATCH_UNITS
 
 __all__ = ["check_undo", "is_pending", "recover", "revert", "undo"]
 
@@ -151,6 +160,7 @@ def undo(
     save(writer, checkpoint)
     brought = checkpoint.packages_removing
     running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
+    _end_watch(writer, facts, checkpoint)
     if running and _changed(checkpoint, _SUBMISSION):
         submission.stop(writer, running)  # Postfix, which may come back, needs its port
     _undo_packages(writer, facts, checkpoint, former, say)
@@ -173,6 +183,7 @@ def undo(
         _restore_submission(writer, checkpoint)
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
+    _restore_watch(writer, facts, checkpoint)
     _forget(writer, checkpoint)
 
 
@@ -195,6 +206,17 @@ _SUBMISSION = ("/etc/sysmail-msmtpd/", UNIT_FILE)
 
 def _changed(checkpoint: Checkpoint, beginnings: tuple[str, ...]) -> bool:
     return any(entry["path"].startswith(beginnings) for entry in checkpoint.files)
+
+
+def _end_watch(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
+    """Before its units change: it is not to look at what is half undone."""
+    if _changed(checkpoint, WATCH_UNITS) and (facts.watch.active or facts.watch.enabled):
+        timer.stop(writer)
+
+
+def _restore_watch(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
+    if checkpoint.watch and not (facts.watch.active and facts.watch.enabled):
+        timer.start(writer)
 
 
 def _restore_submission(writer: Writer, checkpoint: Checkpoint) -> None:
@@ -237,6 +259,8 @@ def _tidy(writer: Writer) -> None:
     for name in writer.names(parent):
         if writer.state(f"{parent}/{name}/journal.json", content=False) is None:
             writer.rmtree(f"{parent}/{name}")
+    if not writer.names(parent):
+        writer.remove(MEMORY)  # nobody watches over what is not there
     for path in (parent, HOME):
         writer.rmdir(path)  # empty after the last one: nothing of sysmail is left
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "apply": "bring the policy into force and prove it",
     "prove": "check every promise on this host (exit 0, 1 broken, 3 unknown)",
     "status": "route, queue and what left lately",
+    "watch": "one run of the watch: tell, not by mail, when something is wrong",
     "queue": "list, show ID, release ID, delete ID, flush",
     "rollback": "back to how the host was before the last apply",
     "remove": "back to how the host was before the first apply",
@@ -61,6 +62,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
                 action="store_true",
                 help="notices that were lost up to now are known",
             )
+        if name == "watch":
+            sub.add_argument("--quiet", action="store_true", help="print nothing when all is well")
         if name == "status":
             sub.add_argument(
                 "--prometheus",

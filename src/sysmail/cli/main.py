@@ -40,6 +40,8 @@ def main(argv: Sequence[str], machine: Optional[Any] = None) -> int:
 
         sys.stdout.write(as_prometheus(report) + "\n")
         return report.exit_code
+    if wanted.quiet and report.exit_code == 0:
+        return 0
     return _print(report, wanted.as_json)
 
 
@@ -66,6 +68,7 @@ class _Wanted:
     as_json: bool
     command: str
     metrics: bool = False
+    quiet: bool = False
 
 
 def _run(
@@ -76,12 +79,15 @@ def _run(
     arguments = parse_arguments(argv)
     wanted.as_json, wanted.command = arguments.json, arguments.command
     wanted.metrics = getattr(arguments, "prometheus", False)
+    wanted.quiet = getattr(arguments, "quiet", False)
     return carry_out(
         machine or Machine(),
         arguments.command,
         lambda host: _command(arguments, host, say),
         say,
         changes=arguments.command in CHANGING,
+        # The watch tells of what was cut off; its unit may not do what undoing takes.
+        recovers=arguments.command != "watch",
     )
 
 
@@ -111,6 +117,10 @@ def _command(arguments: Any, host: Any, say: Callable[[str], None]) -> Report:
         from sysmail.commands import status
 
         return status.run(host)
+    if command == "watch":
+        from sysmail.commands import watch
+
+        return watch.run(host)
     if command == "queue":
         from sysmail.commands import queue
 

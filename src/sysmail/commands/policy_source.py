@@ -12,10 +12,12 @@ from typing import Any, Optional, Union
 
 from sysmail.errors import HostError, NotPermittedError, PolicyError, UsageError
 from sysmail.host.port import Reader
+from sysmail.msmtp import PASSWORD as SUBMISSION_PASSWORD
 from sysmail.policy import Hop, Policy, Secret, parse, with_flags
 from sysmail.policy.text import read_document
+from sysmail.postfix.main_cf import SASL_PASSWORDS
 
-__all__ = ["DEFAULT_FILES", "Given", "load_password", "load_policy"]
+__all__ = ["DEFAULT_FILES", "Given", "installed_password", "load_password", "load_policy"]
 
 Given = Union[str, Mapping[str, object]]
 """A policy: the path of a file, ``""`` for the default one, or from Ansible as plain data."""
@@ -113,7 +115,16 @@ def _from_file(reader: Reader, path: str, must_exist: bool) -> Optional[object]:
         raise UsageError(
             "policy-syntax", f"{path} is not UTF-8 text: {error.reason}", "save it as UTF-8"
         ) from error
-    return read_document(text, path)
+    data = read_document(text, path)
+    alert = data.get("alert")
+    if isinstance(alert, Mapping) and alert.get("webhook") and state.mode & 0o007:
+        raise UsageError(
+            "policy-file-readable",
+            f"{path} has a webhook, which is a secret, and every user of this host can read it "
+            f"(mode {state.mode:04o})",
+            f"chmod 600 {path}, and change the webhook's address: somebody may have read it",
+        )
+    return data
 
 
 def load_password(reader: Reader, hop: Optional[Hop]) -> Optional[Secret]:
@@ -149,6 +160,18 @@ def load_password(reader: Reader, hop: Optional[Hop]) -> Optional[Secret]:
             f"chmod 600 {path}, and change the password: somebody may have read it",
         )
     return _password(state.data[:MAX_PASSWORD].decode("utf-8", "replace"), path)
+
+
+def installed_password(reader: Reader, hop: Optional[Hop]) -> Optional[Secret]:
+    """The password of a login; that of a ``password_command`` as it was installed."""
+    if hop is None or not hop.password_command:
+        return load_password(reader, hop)
+    for path, before in ((SASL_PASSWORDS, f" {hop.username}:"), (SUBMISSION_PASSWORD, "")):
+        raw = reader.read(path)
+        if raw is not None:
+            text = raw.decode("utf-8", "replace")
+            return _password(text.partition(before)[2] if before else text, path)
+    return load_password(reader, hop)
 
 
 def _password(text: str, source: str) -> Secret:

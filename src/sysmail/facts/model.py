@@ -71,6 +71,8 @@ class Facts:
     ``msmtpd``: by loopback address, the units that sysmail has for the route
     mailu. ``neighbour_mail``: how many messages wait, by package of another
     mail program that is installed. ``old_main_cf``: there is a main.cf, and no Postfix.
+    ``watch`` is the timer of the watch; ``tool`` a command that runs sysmail and that root alone
+    may write, empty where there is none.
     """
 
     os_name: str
@@ -94,6 +96,8 @@ class Facts:
     neighbour_mail: Mapping[str, int] = field(default_factory=dict)
     exim_role: str = ""
     old_main_cf: bool = False
+    watch: UnitFacts = UnitFacts()
+    tool: str = ""
 
     def listeners_on(self, port: int) -> tuple[Listener, ...]:
         """What listens on a port."""

@@ -18,6 +18,7 @@ from typing import Any, Callable, Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import Catcher, Completed, FileState, Lock, SmtpSession
+from sysmail.host.watching import Watching
 
 __all__ = ["Machine"]
 
@@ -73,7 +74,7 @@ _FILE_REMEDY = {
 }
 
 
-class Machine:
+class Machine(Watching):
     """The host that sysmail runs on."""
 
     def ask(

@@ -67,14 +67,27 @@ def _plain(policy: Policy, *, secrets: bool) -> dict[str, object]:
         if getattr(policy.queue, name) != getattr(Queue, name)
     }
     tables["alert"] = {
-        name: list(value) if isinstance(value, tuple) else value
+        name: _alert_value(name, value)
         for name, value in vars(policy.alert).items()
         if value != getattr(Alert, name)
     }
-    if policy.limits != Limits():
-        tables["limits"] = {"message_size": size_text(policy.limits.message_size)}
+    limits = policy.limits
+    tables["limits"] = {
+        name: size_text(value) if name == "message_size" else value
+        for name, value in vars(limits).items()
+        if value != getattr(Limits, name)
+    }
     tables["postfix"] = dict(policy.postfix)
     return {name: value for name, value in tables.items() if value != {}}
+
+
+def _alert_value(name: str, value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return duration_text(value) if name in _AGES and isinstance(value, int) else value
+
+
+_AGES = ("oldest", "proof_age")
 
 
 def _hop(hop: Hop, *, secrets: bool) -> dict[str, object]:
