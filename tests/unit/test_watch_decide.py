@@ -173,7 +173,7 @@ def test_the_last_good_proof_is_too_old() -> None:
 
 
 def test_a_login_that_is_refused_is_told_the_same_day() -> None:
-    """A full proof is tried once a day; what is refused there for good stays told until it works."""
+    """A full proof is tried once a day; what is refused there stays told until it works."""
     host = Watched()
     host.run(Seen(GOOD))
     tries: list[float] = []

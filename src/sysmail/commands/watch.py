@@ -170,7 +170,7 @@ def _report(
     in_force: Checkpoint, seen: Seen, found: tuple[Finding, ...], state: State, told: bool
 ) -> Report:
     route = in_force.route
-    problems = [Problem(each.key.partition(":")[0], each.text, each.remedy) for each in found]
+    problems = [Problem("watch-found", each.text, each.remedy) for each in found]
     problems += undelivered(state)
     code = 1 if found else 0
     return Report(

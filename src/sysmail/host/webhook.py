@@ -8,9 +8,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, Optional
-from urllib.parse import urlsplit
 
 from sysmail.errors import HostError
+from sysmail.watch.shapes import shown
 
 __all__ = ["post"]
 
@@ -29,8 +29,6 @@ def post(url: str, body: bytes, headers: Mapping[str, str], ca_file: str, timeou
     No proxy is used, whatever the environment says. A server that sends a byte now and then
     keeps a thread of ours, which ends with the program.
     """
-    parts = urlsplit(url)
-    where = f"{parts.scheme}://{parts.hostname}/…"
     result: list[str] = []
     # The policy takes https://, and http:// for loopback.
     request = urllib.request.Request(url, body, dict(headers), method="POST")  # noqa: S310
@@ -46,7 +44,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], ca_file: str, timeou
     if trouble:
         raise HostError(
             "webhook-failed",
-            f"the alert did not reach {where}: {trouble}",
+            f"the alert did not reach {shown(url)}: {trouble}",
             "try the address of alert.webhook by hand, as in docs/watch.md",
         )
 

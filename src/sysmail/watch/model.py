@@ -89,11 +89,36 @@ class State:
 
     @classmethod
     def of_data(cls, data: Mapping[str, Any]) -> State:
-        """The state again; what a newer version added is left out. TypeError for anything else."""
-        known = {each.name: each.default for each in fields(cls)}
-        given = {name: value for name, value in data.items() if name in known}
-        for name in ("began", "channels", "reasons"):
-            given[name] = tuple(given.get(name, ()))
-        for name in ("told", "gone", "undelivered"):
-            given[name] = dict(given.get(name, {}))
+        """The state again; what a newer version added is left out.
+
+        TypeError or ValueError for what was never one.
+        """
+        given: dict[str, Any] = {}
+        for each in fields(cls):
+            if each.name in data:
+                given[each.name] = _AS[each.name](data[each.name])
         return cls(**given)
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    return {str(key): float(number) for key, number in dict(value).items()}
+
+
+def _levels(value: Any) -> dict[str, int]:
+    return {str(key): int(number) for key, number in dict(value).items()}
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(str(word) for word in value)
+
+
+_AS: dict[str, Any] = {
+    **dict.fromkeys(("since", "well_since", "watched", "proved", "tried"), float),
+    **dict.fromkeys(("proof", "remedy"), str),
+    **dict.fromkeys(("channels", "reasons"), _words),
+    "queue": int,
+    "told": _levels,
+    "gone": _numbers,
+    "began": lambda value: tuple(float(number) for number in value),
+    "undelivered": dict,
+}
