@@ -14,7 +14,6 @@ from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.commands.memory import load, save, settings, undelivered
 from sysmail.commands.situation import look, probe_next_hop
 from sysmail.commands.submitted import account_of, find_runaways
-from sysmail.commands.tell import tell
 from sysmail.errors import HostError, RefusedError, SysmailError
 from sysmail.host.port import Writer
 from sysmail.nexthop import is_temporary
@@ -67,6 +66,8 @@ def run(writer: Writer) -> Report:
     alert, after = decide(after, found, now, channels)
     failures: dict[str, str] = {}
     if alert is not None:
+        from sysmail.commands.tell import tell  # only then, as with all that costs time
+
         failures = tell(writer, alert, policy, after.channels, seen.host or writer.nodename())
         after = delivered(after, failures)
     if after != state:
