@@ -25,6 +25,8 @@ class Hook(http.server.BaseHTTPRequestHandler):
         with open("/root/hooked", "ab") as file:
             file.write(self.path.encode() + b" " + body + b"\\n")
         self.send_response(200); self.end_headers()
+    def log_message(self, *words):
+        pass
 server = http.server.HTTPServer(("127.0.0.1", 8443), Hook)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain("/root/hook.pem", "/root/hook.key")
@@ -129,6 +131,9 @@ def test_the_watch(lab: Lab, host: Host) -> None:
     assert (differences(well[0], snapshot(host)), _memory(host)) == ([], well[1])
     assert _events(host) == []
 
+    # From here on the timer's own runs are far away: each run puts the next one off.
+    wait_until("the timer has run it", lambda: _triggered(host), 90, 0.5)
+
     # Broken: told once. Worse: told again. Healed: told once.
     host.run("postconf -e inet_interfaces=all && systemctl restart postfix")
     assert _watch(host) == "success 1"
@@ -148,7 +153,7 @@ def test_the_watch(lab: Lab, host: Host) -> None:
 
     _check_undelivered(host)
     _check_secret(host)
-    wait_until("the timer has run it", lambda: _triggered(host), 90, 0.5)
+    _check_runaway(lab, host)
 
     assert sysmail(host, "remove", "--force").status == 0
     after = snapshot(host)
@@ -167,8 +172,10 @@ def _memory(host: Host) -> tuple[str, float]:
 
 
 def _triggered(host: Host) -> bool:
+    """Whether the timer has run the watch, and that run is over."""
     said = host.run("systemctl show -p LastTriggerUSec --value sysmail-watch.timer").stdout
-    return said.strip() not in ("", "n/a")
+    state = host.run("systemctl show -p ActiveState --value sysmail-watch.service").stdout
+    return said.strip() not in ("", "n/a") and state.strip() == "inactive"
 
 
 def _check_undelivered(host: Host) -> None:
@@ -208,10 +215,8 @@ def _check_secret(host: Host) -> None:
     assert readable == ""
 
 
-def test_a_runaway(lab: Lab, host: Host) -> None:
+def _check_runaway(lab: Lab, host: Host) -> None:
     """What one user sends beyond the limit is held in one run; another's mail goes on."""
-    _put_policy(lab, host)
-    _apply(host)
     lab.mx.clear()
     events = _events(host)
     lab.cut(lab.mx)

@@ -21,6 +21,7 @@ from unit.test_apply import fresh, silent, waiting, watched
 
 MEMORY = "/var/lib/sysmail/watch.json"
 SECRET = "s3cret"
+PICKUP = "postfix/pickup"
 
 
 class Pager:
@@ -236,7 +237,7 @@ def test_the_window_covers_two_runs() -> None:
     host, _ = in_force()
     asked = len(host.asked)
     run(host)
-    since = [c.what[c.what.index("--since") + 1] for c in host.asked[asked:] if "-t" in c.what]
+    since = [c.what[c.what.index("--since") + 1] for c in host.asked[asked:] if PICKUP in c.what]
     assert since == [f"@{int(host.clock - WINDOW_SECONDS)}"]
     assert WINDOW_SECONDS >= 2 * 300
 
@@ -349,3 +350,12 @@ def test_a_tool_that_others_can_write(path: str, mode: int, uid: int) -> None:
     assert caught.value.code == "watch-without-command"
     host.put("/usr/local/bin/sysmail", "#!", 0o755)
     assert find_tool(host) == "/usr/local/bin/sysmail"
+
+
+def test_a_tool_that_comes_along() -> None:
+    """Ansible's check on a bare host plans the timer with the command that its run will bring."""
+    host = watched(FakeDebian())
+    host.command = "/usr/local/bin/sysmail"
+    assert find_tool(host) == host.command
+    host.put(host.command, "#!", 0o777)
+    assert find_tool(host) == ""
