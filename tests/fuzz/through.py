@@ -46,7 +46,14 @@ SEENS = (
 _SHAPES = {
     "master.cf": r"[a-z]+ +(inet|unix|unix-dgram) |  -o message_size_limit=[0-9]+$",
     "sasl_password": r"\[[^\]\s]+\]:[0-9]+ [^\s:]+:a-marked-password$",
-    "sysmail.conf": r"\[Service\]$|PIDFile=/\S+/pid/master\.pid$|Restart=on-failure$|RestartSec=3$",
+    "sysmail.conf": (
+        r"\[Service\]$|PIDFile=/\S+/pid/master\.pid$|Restart=on-failure$|RestartSec=3$"
+        r"|LogRateLimitIntervalSec=1s$|LogRateLimitBurst=1000000$"
+    ),
+    "sysmail-watch.timer": (
+        r"$|\[(Unit|Timer|Install)\]$|Description=[ -~]+$|WantedBy=timers\.target$"
+        r"|(OnActiveSec|OnUnitActiveSec|RandomizedDelaySec|AccuracySec)=[0-9]+$"
+    ),
     "msmtprc": (
         r"$|(defaults|account default|syslog LOG_MAIL|timeout 60|set_from_header on|auto_from on"
         r"|set_date_header auto|host \S+|port [0-9]+|domain \S+|from \S+|tls (on|off)"
