@@ -15,6 +15,7 @@ from typing import Any, Callable
 
 from hypothesis import HealthCheck, seed, settings
 
+from sysmail.commands.policy_source import complete
 from sysmail.describe import describe
 from sysmail.desired import Desired
 from sysmail.errors import RefusedError, SysmailError, UsageError
@@ -114,7 +115,8 @@ def carry(make: Callable[[], Policy], about: Facts, seen: Seen = NOTHING_SEEN) -
     # What is recorded is read again at the next run, and has to mean the same.
     plain = dump(policy)
     try:
-        assert dump(parse(plain, from_ansible=True)) == plain
+        hook = {"alert": policy.alert.webhook} if policy.alert.webhook else {}
+        assert dump(parse(complete(plain, hook), from_ansible=True)) == plain
     except UsageError:
         assert any(hop is not None and hop.password for hop in (policy.mailu, policy.smarthost))
     return carry_on(policy, about, seen)
