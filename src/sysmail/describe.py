@@ -15,6 +15,7 @@ from sysmail.plan import (
     Service,
     Step,
     Submission,
+    Timer,
     WriteFile,
 )
 from sysmail.report import StepResult
@@ -45,6 +46,9 @@ def describe(step: Step) -> StepResult:
         return StepResult(f"service {step.action}", _SERVICE_SUMMARY[step.action])
     if isinstance(step, (Submission, Retire, Requeue)):
         return _describe_mail(step)
+    if isinstance(step, Timer):
+        does = {"start": "let the watch run every 5 minutes", "stop": "end the watch"}
+        return StepResult(f"watch {step.action}", does[step.action])
     return StepResult("policy", "record the policy that is in force")
 
 

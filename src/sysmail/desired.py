@@ -29,7 +29,7 @@ class Desired:
     ``packages`` must be installed, and ``replaced`` are installed ones that
     exclude them and go; ``absent`` are files of sysmail's that this policy has
     no use for. ``listen`` are the loopback addresses on which ``port`` takes
-    mail: of Postfix where ``relay``, else of msmtpd.
+    mail: of Postfix where ``relay``, else of msmtpd. ``watch``: a timer runs the watch.
     """
 
     packages: tuple[str, ...]
@@ -40,3 +40,4 @@ class Desired:
     relay: bool = True
     port: int = 25
     replaced: tuple[str, ...] = ()
+    watch: bool = False

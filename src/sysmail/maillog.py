@@ -111,9 +111,11 @@ def _first_since(reader: Reader, path: str, since: float) -> tuple[int, float]:
     return low, latest
 
 
-def _journal(reader: Reader, since: float, grep: str) -> Optional[list[str]]:
+def _journal(
+    reader: Reader, since: float, grep: str, which: tuple[str, ...] = ("-u", "postfix*")
+) -> Optional[list[str]]:
     # By unit: Postfix has an identifier for each daemon, and -t matches one exactly.
-    argv = ["journalctl", "-q", "--no-pager", "-o", "short", "-u", "postfix*"]
+    argv = ["journalctl", "-q", "--no-pager", "-o", "short", *which]
     argv += ["--since", f"@{int(since)}"]
     if grep:
         argv += ["-g", re.escape(grep).replace("\\ ", " ")]
@@ -156,7 +158,11 @@ def queue_id_of(lines: list[str], message_id: str) -> str:
 
 def losses(reader: Reader, facts: Facts, maillog_file: str, since: float) -> Optional[list[str]]:
     """The lines that say a last notice was discarded; None when no log can be read."""
-    lines = lines_since(reader, facts, maillog_file, since, LOST)
+    if facts.systemd and not maillog_file:
+        # By identifier, which the journal has an index for: it may hold months of other lines.
+        lines = _journal(reader, since, LOST, ("-t", "postfix/bounce"))
+    else:
+        lines = lines_since(reader, facts, maillog_file, since, LOST)
     if lines is None:
         return None
     # bounce(8)'s own line: the words may also stand in some server's answer.

@@ -8,7 +8,7 @@ is only started or told to read its files when all of them are written.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional, Union
 
 from sysmail.desired import Desired, ManagedFile
@@ -17,6 +17,7 @@ from sysmail.host.port import FileState
 from sysmail.msmtp import PASSWORD
 from sysmail.msmtpd import UNIT_FILE
 from sysmail.postfix import skeleton
+from sysmail.watch.units import PATHS as WATCH_UNITS
 
 __all__ = [
     "DownloadPackages",
@@ -28,6 +29,7 @@ __all__ = [
     "Service",
     "Step",
     "Submission",
+    "Timer",
     "WriteFile",
     "drain",
     "plan",
@@ -89,6 +91,13 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class Timer:
+    """``start`` the timer of the watch, also at boot, or ``stop`` it."""
+
+    action: str
+
+
+@dataclass(frozen=True)
 class Retire:
     """Let the queue leave, then stop Postfix and keep it from starting at boot."""
 
@@ -112,6 +121,7 @@ Step = Union[
     RemoveFile,
     Service,
     Submission,
+    Timer,
     Retire,
     Requeue,
     RecordPolicy,
@@ -132,6 +142,8 @@ def plan(
         if not _is_as_asked(file, files.get(file.path))
     ]
     changes += [RemoveFile(path) for path in desired.absent if files.get(path) is not None]
+    watch = [step for step in changes if _path(step) in WATCH_UNITS]
+    changes = [step for step in changes if step not in watch]
     if desired.relay:
         steps = _relay(desired, facts, files, changes)
     else:
@@ -140,14 +152,28 @@ def plan(
             *changes,
             *_submission(desired, facts, changes),
         ]
+    steps += _watch(desired, facts, watch)
     if not same_policy and not steps:
         steps.append(RecordPolicy())
     return steps
 
 
+def _watch(desired: Desired, facts: Facts, changes: list[Step]) -> list[Step]:
+    """The units of the watch and its timer, last: it is not to look at what is half done."""
+    runs = facts.watch.active or facts.watch.enabled
+    if not desired.watch:
+        return [*([Timer("stop")] if runs else []), *changes]
+    up = facts.watch.active and facts.watch.enabled
+    return [*changes, *([Timer("start")] if changes or not up else [])]
+
+
 def drain(relay: Desired, facts: Facts, files: FileStates, waiting: int) -> list[Step]:
     """What comes before a Postfix with mail goes: its queue leaves by the relay's ``files``."""
-    return [*plan(relay, facts, files), Retire(waiting)]
+    steps = plan(replace(relay, watch=False), facts, files)
+    return [
+        *(s for s in steps if _path(s) not in WATCH_UNITS and s != Timer("stop")),
+        Retire(waiting),
+    ]
 
 
 def _relay(desired: Desired, facts: Facts, files: FileStates, changes: list[Step]) -> list[Step]:

@@ -134,9 +134,9 @@ def by_reason(messages: list[Message]) -> list[tuple[str, int, float]]:
     """(reason, how many, arrival of the oldest), the most frequent first."""
     found: dict[str, tuple[int, float]] = {}
     for message in messages:
-        reasons = {r.reason for r in message.recipients if r.reason}
-        if not reasons:
-            reasons = {"held" if message.queue == "hold" else "not tried yet"}
+        reasons = {r.reason for r in message.recipients if r.reason} or {"not tried yet"}
+        if message.queue == "hold":
+            reasons = {"held"}  # whatever an earlier try ran into
         for reason in reasons:
             count, oldest = found.get(reason, (0, message.arrived))
             found[reason] = (count + 1, min(oldest, message.arrived))

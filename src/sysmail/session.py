@@ -14,7 +14,7 @@ from sysmail.errors import SysmailError
 from sysmail.report import Problem, Report
 from sysmail.signals import Interrupted
 
-__all__ = ["carry_out", "guarded"]
+__all__ = ["LOCK", "carry_out", "guarded"]
 
 LOCK = "/run/sysmail/lock"
 LOCK_SECONDS = 30.0

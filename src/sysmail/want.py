@@ -15,6 +15,7 @@ from sysmail.policy import Policy, Secret
 from sysmail.postfix.main_cf import protocols
 from sysmail.route import Decision
 from sysmail.takeover import other_mtas
+from sysmail.watch import units
 
 __all__ = ["check_postfix", "effective", "postfix_version", "want"]
 
@@ -77,7 +78,7 @@ def want(
         )
     policy = effective(policy, decision)
     if decision.route == "mailu":
-        return _mailu(policy, facts, distro, decision, password)
+        return _watched(_mailu(policy, facts, distro, decision, password), policy, facts)
     check_postfix(facts)
     hop = decision.hop
     packages: list[str] = [*distro.postfix, *distro.msmtp]
@@ -86,7 +87,7 @@ def want(
     if hop is not None and hop.tls != "none" and not hop.ca_file:
         packages += distro.certificates
     files, absent = postfix.desired_files(policy, facts, decision, postfix_version(facts), password)
-    return Desired(
+    desired = Desired(
         packages=tuple(packages),
         files=(*files, msmtp.relay_file()),
         absent=(*absent, *msmtp.mailu_paths()),
@@ -94,6 +95,15 @@ def want(
         needs_sasl=bool(hop is not None and hop.username),
         replaced=other_mtas(facts),
     )
+    return _watched(desired, policy, facts)
+
+
+def _watched(desired: Desired, policy: Policy, facts: Facts) -> Desired:
+    """The same with the watch's timer, where somebody is to be told and systemd can run it."""
+    if not policy.alert.is_set or not facts.systemd:
+        return replace(desired, absent=(*desired.absent, *units.PATHS))
+    files = (*desired.files, *units.unit_files(facts.tool))
+    return replace(desired, files=files, watch=True)
 
 
 def _mailu(

@@ -88,7 +88,13 @@ GOOD: dict[str, tuple[Any, ...]] = {
     "warn_after": ("1h", 0, "0", "4h"),
     "retry_every": ("60s", "10s", 300, "1h"),
     "webhook": ("https://alerts.example.org/x",),
+    "format": ("json", "ntfy", "slack", "telegram"),
+    "telegram_chat": ("-1001234567890", "@ops"),
     "command": ("/bin/page x", ["/bin/page"]),
+    "oldest": ("1h", "2d"),
+    "queue": (1, 1000),
+    "proof_age": ("7d", "1d"),
+    "runaway": (0, 1000),
     "message_size": ("25MB", "20kB", 20_000, 2**31 - 1),
 }
 EXTRAS = (

@@ -15,6 +15,7 @@ from typing import Any, Callable
 
 from hypothesis import HealthCheck, seed, settings
 
+from sysmail.commands.policy_source import complete
 from sysmail.describe import describe
 from sysmail.desired import Desired
 from sysmail.errors import RefusedError, SysmailError, UsageError
@@ -46,7 +47,14 @@ SEENS = (
 _SHAPES = {
     "master.cf": r"[a-z]+ +(inet|unix|unix-dgram) |  -o message_size_limit=[0-9]+$",
     "sasl_password": r"\[[^\]\s]+\]:[0-9]+ [^\s:]+:a-marked-password$",
-    "sysmail.conf": r"\[Service\]$|PIDFile=/\S+/pid/master\.pid$|Restart=on-failure$|RestartSec=3$",
+    "sysmail.conf": (
+        r"\[Service\]$|PIDFile=/\S+/pid/master\.pid$|Restart=on-failure$|RestartSec=3$"
+        r"|LogRateLimitIntervalSec=1s$|LogRateLimitBurst=1000000$"
+    ),
+    "sysmail-watch.timer": (
+        r"$|\[(Unit|Timer|Install)\]$|Description=[ -~]+$|WantedBy=timers\.target$"
+        r"|(OnActiveSec|OnUnitActiveSec|RandomizedDelaySec|AccuracySec)=[0-9]+$"
+    ),
     "msmtprc": (
         r"$|(defaults|account default|syslog LOG_MAIL|timeout 60|set_from_header on|auto_from on"
         r"|set_date_header auto|host \S+|port [0-9]+|domain \S+|from \S+|tls (on|off)"
@@ -107,7 +115,8 @@ def carry(make: Callable[[], Policy], about: Facts, seen: Seen = NOTHING_SEEN) -
     # What is recorded is read again at the next run, and has to mean the same.
     plain = dump(policy)
     try:
-        assert dump(parse(plain, from_ansible=True)) == plain
+        hook = {"alert": policy.alert.webhook} if policy.alert.webhook else {}
+        assert dump(parse(complete(plain, hook), from_ansible=True)) == plain
     except UsageError:
         assert any(hop is not None and hop.password for hop in (policy.mailu, policy.smarthost))
     return carry_on(policy, about, seen)

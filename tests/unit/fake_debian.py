@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from sysmail.host.port import Caught, Completed, SmtpReply, SmtpSession
+from sysmail.watch.units import PATHS, TIMER
 from unit.fake_host import FakeHost
 from unit.fake_journal import journalctl
 from unit.fake_msmtpd import INODES as MSMTPD_INODES
@@ -82,6 +83,7 @@ class FakeDebian(FakeHost):
         self.left: list[dict[str, Any]] = []
         self.handed: list[Handed] = []
         self.msmtpd = Units(self)
+        self.timer: set[str] = set()
         self.exim_runs = self.exim_enabled = False
         self.automatic: set[str] = set()
         self.needs: dict[str, str] = {}
@@ -98,6 +100,8 @@ class FakeDebian(FakeHost):
         for path in ("/var/mail", "/var/spool", "/usr/sbin", "/usr/bin"):
             self.put_directory(path)
         self.put("/dev/log", "")
+        self.command = "/opt/sysmail/sysmail"
+        self.put(self.command, "#!/usr/bin/env python3\n", 0o755)
         self.put(SASL_PLAIN, "")
         self.put("/etc/ssl/certs/ca-certificates.crt", "")
         self.dynamic["/proc/net/tcp"] = lambda: self._sockets("127.0.0.1", "0.0.0.0")
@@ -133,6 +137,7 @@ class FakeDebian(FakeHost):
         other.queue, other.log = list(self.queue), list(self.log)
         other.left, other.handed = list(self.left), list(self.handed)
         other.msmtpd.copy_of(self.msmtpd)
+        other.timer, other.command = set(self.timer), self.command
         other.exim_runs, other.exim_enabled = self.exim_runs, self.exim_enabled
         other.automatic, other.owners = set(self.automatic), dict(self.owners)
         other.scratch, other.exposed = dict(self.scratch), list(self.exposed)
@@ -149,6 +154,7 @@ class FakeDebian(FakeHost):
             "queue": list(self.queue),
             "scratch": dict(self.scratch),
             "msmtpd": self.msmtpd.world(),
+            "timer": sorted(self.timer),
             "exim": (self.exim_runs, self.exim_enabled),
             "automatic": sorted(self.automatic & set(self.packages)),
         }
@@ -392,6 +398,8 @@ class FakeDebian(FakeHost):
         if names:
             trouble = self.msmtpd.act(verb, names)
             return _said(argv, "", 0 if trouble is None else 1, trouble or "")
+        if TIMER in argv:
+            return self._systemctl_timer(argv)
         if "exim4.service" in argv:
             return self._systemctl_exim4(argv)
         if self.packages.get("postfix", "rc ") == "rc ":
@@ -402,6 +410,20 @@ class FakeDebian(FakeHost):
             self._stop()
         elif verb in ("start", "restart") or (verb == "reload" and self.running is not None):
             self._start()
+        return _said(argv)
+
+    def _systemctl_timer(self, argv: Sequence[str]) -> Completed:
+        """The timer of the watch, whose units have to be there for it to start."""
+        verb = argv[1]
+        if verb in ("enable", "restart") and not all(path in self.entries for path in PATHS):
+            return _said(argv, "", 1, f"Failed to {verb} unit: Unit {TIMER} not found.")
+        if verb == "enable":
+            self.put_directory("/etc/systemd/system/timers.target.wants")
+        did = {"enable": "enabled", "disable": "enabled", "restart": "active", "stop": "active"}
+        if verb in ("enable", "restart"):
+            self.timer.add(did[verb])
+        else:
+            self.timer.discard(did[verb])
         return _said(argv)
 
     def _systemctl_exim4(self, argv: Sequence[str]) -> Completed:
@@ -416,6 +438,12 @@ class FakeDebian(FakeHost):
         ours = self.msmtpd.show(name)
         if ours is not None:
             return ours
+        if name == TIMER:
+            return (
+                f"Id={name}\nLoadState={'loaded' if PATHS[1] in self.entries else 'not-found'}\n"
+                f"ActiveState={'active' if 'active' in self.timer else 'inactive'}\n"
+                f"UnitFileState={'enabled' if 'enabled' in self.timer else 'disabled'}\n"
+            )
         if not name.startswith("postfix"):
             there = name == "exim4.service" and "/usr/sbin/exim4" in self.entries
             return (

@@ -142,6 +142,9 @@ class FakeHost:
         self.catchers: list[FakeCatcher] = []
         self.user = 0
         self.name = "web1"
+        self.command = ""
+        self.posted: list[tuple[str, bytes, dict[str, str]]] = []
+        self.post_trouble = ""
         self.clock = 1_763_800_000.0
         self.changes: list[Call] = []
         self.asked: list[Call] = []
@@ -301,6 +304,11 @@ class FakeHost:
         """Where a program is found."""
         self._alive()
         return f"/usr/sbin/{program}" if program in self.programs else None
+
+    def own_command(self) -> str:
+        """The command that sysmail was started by."""
+        self._alive()
+        return self.command
 
     def euid(self) -> int:
         """The effective user."""
@@ -527,6 +535,17 @@ class FakeHost:
         if path in self.entries:
             self.change("rmdir", path)
             del self.entries[path]
+
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, ca_file: str, timeout: float
+    ) -> None:
+        """Take what is posted; ``post_trouble`` is why it does not arrive."""
+        self._alive()
+        assert ca_file is not None
+        assert timeout > 0
+        if self.post_trouble:
+            raise HostError("webhook-failed", self.post_trouble, "look at the web server")
+        self.posted.append((url, body, dict(headers)))
 
     def sleep(self, seconds: float) -> None:
         """Time passes at once."""

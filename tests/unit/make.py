@@ -75,11 +75,13 @@ def as_asked(desired: Desired, before: Facts) -> Facts:
             msmtpd={a: UnitFacts(active=True, enabled=True, pid=800) for a in desired.listen},
             listeners=tuple(Listener(address, desired.port, 1) for address in desired.listen),
             old_main_cf=before.postfix is not None or before.old_main_cf,
+            watch=UnitFacts(active=desired.watch, enabled=desired.watch),
         )
     return replace(
         before,
         packages=packages,
         msmtpd={},
+        watch=UnitFacts(active=desired.watch, enabled=desired.watch),
         postfix=before.postfix or postfix(),
         service=ServiceFacts(exists=True, active=True, enabled=True),
         master_running=True,
@@ -143,6 +145,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "hostname": NAMES,
     "sender": ADDRESSES,
     "route": st.sampled_from(["auto", "relay", "mailu"]),
+    "alert": st.sampled_from([{}, {"command": "/bin/page"}]),
     "queue": st.sampled_from([{"lifetime": "2h"}, {"warn_after": 0}, {"retry_every": "5m"}]),
     "limits": st.sampled_from([{"message_size": "20kB"}, {"message_size": "1GB"}]),
     "postfix": st.dictionaries(
@@ -181,6 +184,10 @@ FACTS = st.builds(
         st.builds(UnitFacts, st.booleans(), st.booleans(), st.integers(0, 2)),
     ),
     old_main_cf=st.booleans(),
+    watch=st.builds(UnitFacts, st.booleans(), st.booleans()),
+    tool=st.sampled_from(
+        ["/opt/sysmail/sysmail", "/usr/bin/python3 -I /var/lib/sysmail/recover.pyz"]
+    ),
 )
 
 SEEN = st.builds(

@@ -38,6 +38,7 @@ PURE = (
     "sysmail.takeover_exim",
     "sysmail.takeover_postfix",
     "sysmail.want",
+    "sysmail.watch",
 )
 """Functions of plain data: the same arguments give the same result, and nothing else happens."""
 

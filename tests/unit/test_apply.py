@@ -96,6 +96,23 @@ def login_in_force() -> FakeDebian:
     return host
 
 
+def watched(host: FakeDebian) -> FakeDebian:
+    """The host with a policy that wants somebody told, by a webhook and a command."""
+    alert = {"webhook": "https://alerts.example.org/T0/s3cret", "command": ["/bin/page", "mail"]}
+    policy = json.dumps({"admin": "ops@example.com", "alert": alert})
+    host.put("/etc/sysmail/policy.json", policy, 0o600)
+    return host
+
+
+def watched_in_force() -> FakeDebian:
+    """A host with the watch, whose policy no longer wants it."""
+    host = watched(FakeDebian())
+    apply.run(host, "", {}, silent)
+    host.put("/var/lib/sysmail/watch.json", "{}\n", 0o600)
+    host.put("/etc/sysmail/policy.json", json.dumps({"admin": "ops@example.com"}), 0o600)
+    return host
+
+
 HOSTS: dict[str, Make] = {
     "bare": bare,
     "untouched Postfix": untouched_postfix,
@@ -103,6 +120,8 @@ HOSTS: dict[str, Make] = {
     "in force": in_force,
     "bare, with a login": lambda: with_login(bare()),
     "login that is taken away": login_in_force,
+    "watched": lambda: watched(bare()),
+    "no longer watched": watched_in_force,
 }
 COMMANDS: dict[str, Callable[[FakeDebian], object]] = {
     "apply": lambda host: apply.run(

@@ -22,12 +22,14 @@ from sysmail.plan import (
     Service,
     Step,
     Submission,
+    Timer,
     WriteFile,
     plan,
 )
 from sysmail.policy import Policy, parse
 from sysmail.postfix import skeleton
 from sysmail.route import Seen, decide
+from sysmail.watch.units import PATHS
 from unit.cases import cases
 from unit.make import FACTS, PASSWORD, POLICIES, SEEN, as_asked, facts, facts_of_case, wanted
 
@@ -120,6 +122,11 @@ def test_order_keeps_the_host_closed(
 
 
 def _check_order(steps: list[Step], about: Facts, files: States, desired: Desired) -> None:
+    # The watch comes last: it is not to look at what is half done.
+    watch = [step for step in steps if _is_watch(step)]
+    assert steps[len(steps) - len(watch) :] == watch
+    assert [step for step in watch if isinstance(step, Timer)] in ([], watch[:1], watch[-1:])
+    steps = steps[: len(steps) - len(watch)]
     kinds = [type(step) for step in steps]
     installs = kinds.index(InstallPackages) if InstallPackages in kinds else None
     assert about.distro is not None
@@ -152,6 +159,11 @@ def _check_order(steps: list[Step], about: Facts, files: States, desired: Desire
     if Requeue in kinds:
         assert kinds.index(Requeue) == len(kinds) - 1
         assert acts
+
+
+def _is_watch(step: Step) -> bool:
+    path = step.file.path if isinstance(step, WriteFile) else getattr(step, "path", "")
+    return isinstance(step, Timer) or path in PATHS
 
 
 def _msmtpd_up(about: Facts) -> list[str]:

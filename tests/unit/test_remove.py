@@ -96,7 +96,7 @@ def test_refusal_says_how_many_and_why() -> None:
     host.queue = [_held(), {**waiting(), "queue_id": "4OTHER"}]
     with pytest.raises(RefusedError) as caught:
         rollback.remove(host, silent, force=False)
-    assert caught.value.message == ("2 messages wait in the queue, 1 of them held; 2: it is down")
+    assert caught.value.message == "2 messages wait in the queue, 1 of them held; 1: it is down"
     assert "`sysmail queue release`" in caught.value.remedy
 
 

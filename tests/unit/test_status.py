@@ -71,7 +71,7 @@ def test_one_screen() -> None:
     told = [line for line in shown if not line.startswith(("error", "       ", "route"))]
     assert max(map(len, told)) <= WIDTH
     assert any(line.endswith("for other reasons: see `sysmail queue list`") for line in shown)
-    assert any(re.match(r" +2 +2 h +host mx0", line) for line in shown)
+    assert any(re.match(r" +2 +2 h +host mx1", line) for line in shown)
     assert shown[0].startswith("queue  60 messages, the oldest for 2 h")
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "FORGOTTEN",
     "FORMER",
     "HOME",
+    "MEMORY",
     "SECRETS",
     "TEMPORARY",
     "WAITING",
@@ -43,6 +44,9 @@ __all__ = [
 
 HOME = "/var/lib/sysmail"
 SECRETS = f"{HOME}/secrets"
+MEMORY = f"{HOME}/watch.json"
+"""What the watch remembers."""
+
 TEMPORARY = ".sysmail-new"
 """How host/machine.py names a file until it is whole."""
 
@@ -80,7 +84,7 @@ class Checkpoint:
     ``packages_along`` are those of the brought ones that only came for others' sake, and
     ``packages_configured`` those of which the configuration alone was there before.
     ``handed_over``: its packages were left to somebody else, whose package manager may
-    outlive whatever happens to us.
+    outlive whatever happens to us. ``watch``: the timer of the watch ran before.
     """
 
     number: int
@@ -111,6 +115,7 @@ class Checkpoint:
     steps: list[dict[str, Any]] = field(default_factory=list)
     relay_asked: bool = False
     handed_over: bool = False
+    watch: bool = False
 
     @property
     def directory(self) -> str:
@@ -187,6 +192,8 @@ class Store:
         whole = len(found) == len(names) and secrets <= {f"{c.number:04d}" for c in found}
         if not whole or any(c.state != "done" for c in found):
             return False
+        if self._reader.state(MEMORY + TEMPORARY, content=False) is not None:
+            return False
         return not any(self.half_written(c) for c in found)
 
     def half_written(self, checkpoint: Checkpoint) -> list[str]:
@@ -204,7 +211,7 @@ class Store:
         return done[-1] if done else None
 
     def passwords(self, checkpoint: Checkpoint) -> dict[str, str]:
-        """The passwords that a policy brought along itself, by table."""
+        """The secrets that a policy brought along itself, by table: passwords, a webhook."""
         path = _passwords(checkpoint)
         try:
             found = json.loads(self._reader.read(path) or b"{}")
@@ -213,8 +220,8 @@ class Store:
         if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
             raise HostError(
                 "journal-damaged",
-                f"{path}, the passwords that came with the policy, is damaged",
-                "run the role again, which brings them; remove that file before",
+                f"{path}, the secrets that came with the policy, is damaged",
+                "remove that file, then apply the policy again, which brings them",
             )
         return found
 

@@ -9,13 +9,12 @@ condition, a shell that looks for one word in them. Without systemd there is non
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from functools import lru_cache
 
 from sysmail.apply.checkpoint import HOME
 from sysmail.distro import DISTROS
+from sysmail.facts.tool import COPY, copy_command
 from sysmail.host.port import Reader, Writer
 from sysmail.msmtpd import LOOPBACK, unit_name
 from sysmail.neighbours import NEIGHBOURS
@@ -31,7 +30,7 @@ __all__ = [
     "told",
 ]
 
-TOOL = f"{HOME}/recover.pyz"
+TOOL = COPY
 NAME = "sysmail-recover.service"
 UNIT = f"/etc/systemd/system/{NAME}"
 WANTS = "/etc/systemd/system/multi-user.target.wants"
@@ -51,7 +50,7 @@ Type=oneshot
 # A journal that is not done; or none at all, where this unit itself was about to go.
 ExecCondition=/bin/sh -c 'for d in {home}/checkpoints/*/; do \
     grep -qs "^ .state.: .done" "$${{d}}journal.json" || exit 0; done; exit 1'
-ExecStart={python} -I {tool} recover
+ExecStart={command} recover
 # A package manager may wait for a mirror; only mail waits for that.
 TimeoutStartSec=30min
 """
@@ -65,7 +64,7 @@ def place(writer: Writer) -> None:
         writer.remove(path + _TEMPORARY)
     writer.mkdir(HOME, 0o700)
     # The link last: what it starts is whole.
-    for path, data, mode in ((TOOL, _tool(), 0o600), (UNIT, _unit().encode(), 0o644)):
+    for path, data, mode in ((TOOL, _tool(), 0o600), (UNIT, _unit(writer).encode(), 0o644)):
         state = writer.state(path)
         if state is None or state.kind != "file" or (state.data, state.mode) != (data, mode):
             writer.write(path, data, mode)
@@ -97,7 +96,8 @@ def is_left_behind(reader: Reader) -> bool:
     names = reader.names(HOME)
     if not names:
         return reader.state(HOME, content=False) is not None
-    return not {"checkpoints", "recover.pyz", "secrets"}.isdisjoint(names)
+    ours = {"checkpoints", "recover.pyz", "secrets", "watch.json", "watch.json" + _TEMPORARY}
+    return not ours.isdisjoint(names)
 
 
 def is_running_at_boot(reader: Reader) -> bool:
@@ -138,11 +138,9 @@ def _tool() -> bytes:
     return archive.build()
 
 
-def _unit() -> str:
+def _unit(reader: Reader) -> str:
     units = {unit for distro in DISTROS for unit in distro.units}
     units |= {unit for neighbour in NEIGHBOURS for unit in neighbour.units}
     units |= {unit_name(address) for address in LOOPBACK}
     services = sorted(unit for unit in units if unit.endswith((".service", ".timer")))
-    # The link that a virtual environment or an alternative is may be another one tomorrow.
-    python = os.path.realpath(sys.executable) if sys.executable else "/usr/bin/python3"
-    return _UNIT.format(home=HOME, tool=TOOL, before=" ".join(services), python=python)
+    return _UNIT.format(home=HOME, before=" ".join(services), command=copy_command(reader))

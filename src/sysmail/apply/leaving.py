@@ -135,4 +135,5 @@ def _said(count: int) -> str:
 
 
 def _reasons(messages: list[queue.Message]) -> str:
-    return "".join(f"; {count}: {reason}" for reason, count, _ in queue.by_reason(messages)[:3])
+    patient = [message for message in messages if message.queue != "hold"]  # those are counted
+    return "".join(f"; {count}: {reason}" for reason, count, _ in queue.by_reason(patient)[:3])

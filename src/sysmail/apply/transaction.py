@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable
-from typing import Callable
+from typing import Callable, Union
 
 from sysmail import queue
-from sysmail.apply import disk, guard, neighbour, packages, retire, service, submission
+from sysmail.apply import disk, guard, neighbour, packages, retire, service, submission, timer
 from sysmail.apply.checkpoint import FORMER, Checkpoint, digest, finish, remember, save
 from sysmail.apply.undo import tidy
 from sysmail.distro import Distro
@@ -25,6 +25,7 @@ from sysmail.plan import (
     Service,
     Step,
     Submission,
+    Timer,
     WriteFile,
 )
 from sysmail.takeover import other_mtas
@@ -79,6 +80,7 @@ class Transaction:
             "enabled": facts.service.enabled,
             "running": facts.master_running,
         }
+        checkpoint.watch = facts.watch.active or facts.watch.enabled
         checkpoint.submission = [a for a, unit in facts.msmtpd.items() if unit.active]
         checkpoint.directories = [path for path in _parents(paths) if not there(path)]
         checkpoint.packages_before = sorted(facts.packages)
@@ -128,7 +130,7 @@ class Transaction:
             if step.path.startswith(SUBMISSION_DIRECTORY + "/"):
                 self._writer.rmdir(SUBMISSION_DIRECTORY)  # once it is empty
             self._units_changed |= step.path.startswith(UNITS)
-        elif isinstance(step, Service):
+        elif isinstance(step, (Service, Timer)):
             self._serve(step)
         elif isinstance(step, Submission):
             self._submit(step)
@@ -266,6 +268,15 @@ class Transaction:
         else:
             submission.stop(self._writer, step.listen)
 
+    def _watch(self, step: Timer) -> None:
+        if step.action == "stop":
+            timer.stop(self._writer)
+            return
+        if self._writer.state(timer.WANTS, content=False) is None:
+            self.checkpoint.directories.append(timer.WANTS)
+            save(self._writer, self.checkpoint)
+        timer.start(self._writer)
+
     def _retire(self) -> None:
         retire.drain(self._writer, self._say)
         main_cf = self._writer.state(MAIN_CF)
@@ -274,9 +285,11 @@ class Transaction:
             retire.close_sendmail(self._writer)
         retire.stop_for_good(self._writer, self._facts, self._say)
 
-    def _serve(self, step: Service) -> None:
+    def _serve(self, step: Union[Service, Timer]) -> None:
         self._read_units()
-        if step.action == "enable":
+        if isinstance(step, Timer):
+            self._watch(step)
+        elif step.action == "enable":
             service.act(self._writer, self._facts, step.action)
         else:
             service.bring_up(self._writer, self._facts, step.action, step.listen)

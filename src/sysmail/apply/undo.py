@@ -6,8 +6,17 @@ import re
 from typing import Callable
 
 from sysmail import queue
-from sysmail.apply import disk, guard, leaving, neighbour, packages, service, submission
-from sysmail.apply.checkpoint import FORGOTTEN, HOME, SECRETS, Checkpoint, Store, save
+from sysmail.apply import disk, guard, leaving, neighbour, packages, service, submission, timer
+from sysmail.apply.checkpoint import (
+    FORGOTTEN,
+    HOME,
+    MEMORY,
+    SECRETS,
+    TEMPORARY,
+    Checkpoint,
+    Store,
+    save,
+)
 from sysmail.apply.edits import keep_edits, refuse_edits
 from sysmail.apply.preflight import check_way_back, wait_for_packages
 from sysmail.apply.undo_files import restore_files
@@ -17,6 +26,7 @@ from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 from sysmail.msmtpd import UNIT_FILE
+from sysmail.watch.units import PATHS as WATCH_UNITS
 
 __all__ = ["check_undo", "tidy", "undo"]
 
@@ -49,6 +59,7 @@ def undo(
     notes, former = _start_way_back(writer, checkpoint, facts, say)
     came = checkpoint.packages_removing or []
     running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
+    _end_watch(writer, facts, checkpoint)
     if running and _changed(checkpoint, _SUBMISSION):
         submission.stop(writer, running)  # Postfix, which may come back, needs its port
     kept = undo_packages(writer, facts, checkpoint, former, say)
@@ -79,6 +90,8 @@ def _restart_services(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> l
     _restore_submission(writer, checkpoint, facts)
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
+    if checkpoint.watch and not (facts.watch.active and facts.watch.enabled):
+        timer.start(writer)
     return notes
 
 
@@ -131,6 +144,12 @@ def _changed(checkpoint: Checkpoint, beginnings: tuple[str, ...]) -> bool:
     return any(entry["path"].startswith(beginnings) for entry in checkpoint.files)
 
 
+def _end_watch(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
+    """Before its units change: it is not to look at what is half undone."""
+    if _changed(checkpoint, WATCH_UNITS) and (facts.watch.active or facts.watch.enabled):
+        timer.stop(writer)
+
+
 def _restore_submission(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> None:
     up = {a for a, unit in facts.msmtpd.items() if unit.active and unit.enabled}
     changed = bool(checkpoint.submission) and _changed(checkpoint, _SUBMISSION)
@@ -168,7 +187,9 @@ def tidy(writer: Writer) -> None:
     for name in set(writer.names(SECRETS)) - set(writer.names(parent)):
         writer.rmtree(f"{SECRETS}/{name}")
     writer.rmdir(SECRETS)
+    writer.remove(MEMORY + TEMPORARY)
     if writer.rmdir(parent):  # empty after the last one: nothing of sysmail is left
+        writer.remove(MEMORY)  # nobody watches over what is not there
         guard.take_away(writer)
         writer.rmdir(HOME)
 

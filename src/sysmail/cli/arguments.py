@@ -18,6 +18,7 @@ COMMANDS = {
     "prove": "check every promise on this host (exit 0, 1 broken, 3 unknown)",
     "status": "route, queue and what left lately",
     "trace": "what happened to a message (exit 0 delivered, 1 failed, 3 waiting or unknown)",
+    "watch": "one run of the watch: tell, not by mail, when something is wrong",
     "queue": "list, show ID, release ID, delete ID, flush",
     "rollback": "back to how the host was before the last apply",
     "remove": "back to how the host was before the first apply",
@@ -38,6 +39,12 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError("usage", message, f"see `{self.prog} --help`")
 
 
+_SWITCHES = {
+    "status": ("--prometheus", "print metrics for node_exporter's textfile collector"),
+    "watch": ("--quiet", "print nothing when all is well"),
+}
+
+
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments as a namespace with ``command``. UsageError for what cannot be used."""
     parser = _Parser(
@@ -53,6 +60,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     for name, summary in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         _common(sub, top=False)
+        if name in _SWITCHES:
+            switch, said = _SWITCHES[name]
+            sub.add_argument(switch, action="store_true", help=said)
         if name in ("plan", "apply"):
             sub.add_argument(
                 "--adopt", action="store_true", help="replace a mail server that is there already"
@@ -62,12 +72,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
                 "--acknowledge-losses",
                 action="store_true",
                 help="notices that were lost up to now are known",
-            )
-        if name == "status":
-            sub.add_argument(
-                "--prometheus",
-                action="store_true",
-                help="print metrics for node_exporter's textfile collector",
             )
         if name == "trace":
             sub.add_argument("id", metavar="ID", help="queue id, Message-ID or recipient")

@@ -77,6 +77,12 @@ def _trace(arguments: Any, host: Any, _say: Say) -> Report:
     return trace.run(host, arguments.id, arguments.log)
 
 
+def _watch(_arguments: Any, host: Any, _say: Say) -> Report:
+    from sysmail.commands import watch
+
+    return watch.run(host)
+
+
 def _queue(arguments: Any, host: Any, _say: Say) -> Report:
     from sysmail.commands import queue
 
@@ -113,6 +119,7 @@ _RUN: Mapping[str, Callable[[Any, Any, Say], Report]] = {
     "prove": _prove,
     "status": _status,
     "trace": _trace,
+    "watch": _watch,
     "queue": _queue,
     "rollback": _rollback,
     "remove": _remove,

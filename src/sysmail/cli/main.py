@@ -41,6 +41,8 @@ def main(argv: Sequence[str], machine: Optional[Any] = None) -> int:
 
         sys.stdout.write(as_prometheus(report) + "\n")
         return report.exit_code
+    if wanted.quiet and report.exit_code == 0:
+        return 0
     return _print(report, wanted.as_json)
 
 
@@ -67,6 +69,7 @@ class _Wanted:
     as_json: bool
     command: str
     metrics: bool = False
+    quiet: bool = False
 
 
 def _run(
@@ -77,11 +80,14 @@ def _run(
     arguments = parse_arguments(argv)
     wanted.as_json, wanted.command = arguments.json, arguments.command
     wanted.metrics = getattr(arguments, "prometheus", False)
+    wanted.quiet = getattr(arguments, "quiet", False)
     return carry_out(
         machine or Machine(),
         arguments.command,
         lambda host: carry_out_command(arguments, host, say),
         say,
         changes=arguments.command in CHANGING,
-        recovers=arguments.command != "recover",  # that is all it does
+        # It is all that recover does. The watch tells of what was cut off; its unit may not do
+        # what undoing takes.
+        recovers=arguments.command not in {"recover", "watch"},
     )

@@ -12,10 +12,19 @@ from typing import Any, Optional, Union
 
 from sysmail.errors import HostError, NotPermittedError, PolicyError, UsageError
 from sysmail.host.port import Reader
+from sysmail.msmtp import PASSWORD as SUBMISSION_PASSWORD
 from sysmail.policy import Hop, Policy, Secret, parse, with_flags
 from sysmail.policy.text import read_document
+from sysmail.postfix.main_cf import SASL_PASSWORDS
 
-__all__ = ["DEFAULT_FILES", "Given", "load_password", "load_policy"]
+__all__ = [
+    "DEFAULT_FILES",
+    "Given",
+    "complete",
+    "installed_password",
+    "load_password",
+    "load_policy",
+]
 
 Given = Union[str, Mapping[str, object]]
 """A policy: the path of a file, ``""`` for the default one, or from Ansible as plain data."""
@@ -39,12 +48,12 @@ def load_policy(
 ) -> tuple[Policy, str]:
     """The policy and where it is from. UsageError (64) for any file that cannot be used.
 
-    ``kept`` are passwords that the ``last`` one brought along itself, by table.
+    ``kept`` are secrets that the ``last`` one brought along itself, by table.
     ``relay``: the relay is meant where the policy names no route.
     """
     data, source = _read(reader, given)
     if data is None and last:
-        data, source = _complete(last, kept), "the last apply"
+        data, source = complete(last, kept), "the last apply"
     if data is None:
         data, source = {}, "the defaults"
     if relay and isinstance(data, Mapping) and data.get("route") is None:
@@ -66,13 +75,14 @@ def _read(reader: Reader, given: Given) -> tuple[Any, str]:
     return None, ""
 
 
-def _complete(last: Mapping[str, object], kept: Mapping[str, str]) -> Mapping[str, object]:
-    """What was recorded, with the passwords that are recorded elsewhere."""
+def complete(last: Mapping[str, object], kept: Mapping[str, str]) -> Mapping[str, object]:
+    """What was recorded, with the secrets that are recorded elsewhere."""
     found = dict(last)
-    for name, password in kept.items():
-        table = last.get(name)
+    for name, secret in kept.items():
+        # A table that holds nothing else is not recorded at all.
+        table = last.get(name, {})
         if isinstance(table, Mapping):
-            found[name] = {**table, "password": password}
+            found[name] = {**table, ("webhook" if name == "alert" else "password"): secret}
     return found
 
 
@@ -113,7 +123,16 @@ def _from_file(reader: Reader, path: str, must_exist: bool) -> Optional[object]:
         raise UsageError(
             "policy-syntax", f"{path} is not UTF-8 text: {error.reason}", "save it as UTF-8"
         ) from error
-    return read_document(text, path)
+    data = read_document(text, path)
+    alert = data.get("alert")
+    if isinstance(alert, Mapping) and alert.get("webhook") and state.mode & 0o007:
+        raise UsageError(
+            "policy-file-readable",
+            f"{path} has a webhook, which is a secret, and every user of this host can read it "
+            f"(mode {state.mode:04o})",
+            f"chmod 600 {path}, and change the webhook's address: somebody may have read it",
+        )
+    return data
 
 
 def load_password(reader: Reader, hop: Optional[Hop]) -> Optional[Secret]:
@@ -149,6 +168,18 @@ def load_password(reader: Reader, hop: Optional[Hop]) -> Optional[Secret]:
             f"chmod 600 {path}, and change the password: somebody may have read it",
         )
     return _password(state.data[:MAX_PASSWORD].decode("utf-8", "replace"), path)
+
+
+def installed_password(reader: Reader, hop: Optional[Hop]) -> Optional[Secret]:
+    """The password of a login; that of a ``password_command`` as it was installed."""
+    if hop is None or not hop.password_command:
+        return load_password(reader, hop)
+    for path, before in ((SASL_PASSWORDS, f" {hop.username}:"), (SUBMISSION_PASSWORD, "")):
+        raw = reader.read(path)
+        if raw is not None:
+            text = raw.decode("utf-8", "replace")
+            return _password(text.partition(before)[2] if before else text, path)
+    return load_password(reader, hop)
 
 
 def _password(text: str, source: str) -> Secret:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Optional
 
+from sysmail.commands.memory import load, undelivered
 from sysmail.commands.policy_source import Given
 from sysmail.commands.situation import look, probe_next_hop
 from sysmail.errors import PolicyError, UsageError
@@ -69,5 +70,6 @@ def run(
         exit_code=code,
         route=situation.decision.summary(),
         verdicts=tuple(verdicts),
+        errors=tuple(undelivered(load(writer))),
         details={"queue": proof.queue_summary()},
     )

@@ -9,7 +9,12 @@ from typing import Optional
 from sysmail import queue, submissions
 from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.apply.edits import edits
-from sysmail.commands.policy_source import Given, load_password, load_policy
+from sysmail.commands.policy_source import (
+    Given,
+    installed_password,
+    load_password,
+    load_policy,
+)
 from sysmail.commands.probe import port_owner, talk
 from sysmail.desired import Desired
 from sysmail.errors import HostError, NotPermittedError
@@ -61,7 +66,7 @@ class Situation:
 
     @property
     def passwords(self) -> dict[str, str]:
-        """The passwords that the policy brings along itself, by table."""
+        """The secrets that the policy brings along itself, by table."""
         return _passwords(self.policy)
 
     @property
@@ -81,11 +86,18 @@ def require_root(reader: Reader) -> None:
 
 
 def look(
-    reader: Reader, given: Given, flags: Mapping[str, Optional[object]], *, relay: bool = False
+    reader: Reader,
+    given: Given,
+    flags: Mapping[str, Optional[object]],
+    *,
+    relay: bool = False,
+    ask: bool = True,
 ) -> Situation:
     """Look at the host. Errors as the parts raise them; nothing is changed.
 
     ``relay``: the relay is asked for. That lasts until a policy names a route.
+    Without ``ask`` nobody is asked who may be slow: the route is the one in force, and the
+    password the one that is installed.
     """
     store = Store(reader)
     in_force = store.in_force()
@@ -100,12 +112,18 @@ def look(
     facts = collect(reader)
     probed = needs_mailu(policy)
     used = in_force is not None and in_force.route.get("name") == "mailu"
-    trouble, password = _ask_mailu(reader, policy, facts, used=used) if probed else (None, None)
+    trouble: Optional[HostError] = None
+    password: Optional[Secret] = None
+    if probed and ask:
+        trouble, password = _ask_mailu(reader, policy, facts, used=used)
+    elif probed and not used:
+        trouble = HostError("not-asked", "it is not in use", "run `sysmail prove`, which asks")
     seen = _seen(reader, policy, facts, in_force, trouble)
     decision = decide(policy, facts, seen)
-    if not probed or decision.hop is not policy.mailu:
+    if not (probed and ask) or decision.hop is not policy.mailu:
         probed, trouble = False, None
-        password = load_password(reader, decision.hop)
+        load = load_password if ask else installed_password
+        password = load(reader, decision.hop)
     desired = want(policy, facts, decision, password)
     files = file_states(reader, desired)
     steps = plan(desired, facts, files, same_policy=same)
@@ -138,13 +156,14 @@ def look(
 
 
 def _passwords(policy: Policy) -> dict[str, str]:
-    """The passwords that the policy brings along itself, by table."""
+    """The secrets that the policy brings along itself, by table: passwords, and a webhook."""
     hops = {"mailu": policy.mailu, "smarthost": policy.smarthost}
-    return {
+    found = {
         name: hop.password.reveal()
         for name, hop in hops.items()
         if hop is not None and hop.password is not None
     }
+    return {**found, "alert": policy.alert.webhook} if policy.alert.webhook else found
 
 
 def _ask_mailu(

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from sysmail import queue, submissions
 from sysmail.apply.checkpoint import Checkpoint, Store
+from sysmail.commands.memory import load, undelivered
 from sysmail.errors import HostError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Reader
@@ -38,7 +39,7 @@ def run(reader: Reader) -> Report:
             Problem("not-running", "Postfix does not run", "run `sysmail apply`, or see its log")
         )
     if facts.postfix is None:
-        return _report(problems, in_force, {})
+        return _report(reader, problems, in_force, {})
     messages = queue.waiting(reader)
     if messages is None:
         raise HostError(
@@ -87,7 +88,7 @@ def run(reader: Reader) -> Report:
         "now": now,
     }
     notes = _notes(lately, details["suppressed"])
-    return replace(_report(problems, in_force, details), notes=notes)
+    return replace(_report(reader, problems, in_force, details), notes=notes)
 
 
 def _notes(lately: Optional[Recent], dropped: int) -> tuple[str, ...]:
@@ -139,7 +140,7 @@ def _mailu(reader: Reader, in_force: Checkpoint, facts: Facts) -> Report:
         },
         "now": now,
     }
-    return _report(problems, in_force, details)
+    return _report(reader, problems, in_force, details)
 
 
 def _queue(messages: list[queue.Message]) -> dict[str, Any]:
@@ -154,7 +155,10 @@ def _queue(messages: list[queue.Message]) -> dict[str, Any]:
     }
 
 
-def _report(problems: list[Problem], in_force: Any, details: dict[str, Any]) -> Report:
+def _report(
+    reader: Reader, problems: list[Problem], in_force: Any, details: dict[str, Any]
+) -> Report:
+    problems = [*problems, *(undelivered(load(reader)) if in_force is not None else [])]
     route = None
     if in_force is not None and in_force.route:
         route = RouteSummary(

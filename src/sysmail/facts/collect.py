@@ -10,9 +10,12 @@ from typing import Optional
 from sysmail.distro import Distro, choose
 from sysmail.facts import parse
 from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts, UnitFacts
+from sysmail.facts.tool import find_tool
 from sysmail.host.port import Reader
 from sysmail.msmtpd import LOOPBACK, UNIT_FILE, unit_name
 from sysmail.neighbours import neighbour_of
+from sysmail.watch.units import PATHS as WATCH_UNITS
+from sysmail.watch.units import TIMER
 
 __all__ = [
     "collect",
@@ -48,7 +51,9 @@ def collect(reader: Reader) -> Facts:
     nodename = reader.nodename()
     packages = _packages(reader, distro)
     postfix = collect_postfix(reader)
-    service, msmtpd = _units(reader, distro, postfix) if systemd else (ServiceFacts(), {})
+    service, msmtpd, watch = (
+        _units(reader, distro, postfix) if systemd else (ServiceFacts(), {}, UnitFacts())
+    )
     running = postfix is not None and master_running(reader, postfix)
     listeners = collect_listeners(reader)
     exim = _text(reader, "/etc/exim4/update-exim4.conf.conf")
@@ -79,6 +84,8 @@ def collect(reader: Reader) -> Facts:
         exim_settings=parse.exim_settings(exim),
         exim_by_hand=reader.state("/etc/exim4/exim4.conf", content=False) is not None,
         old_main_cf=postfix is None and reader.state("/etc/postfix/main.cf") is not None,
+        watch=watch,
+        tool=find_tool(reader),
     )
 
 
@@ -175,17 +182,21 @@ def _fqdn(reader: Reader, nodename: str) -> str:
 
 def _units(
     reader: Reader, distro: Optional[Distro], postfix: Optional[PostfixFacts]
-) -> tuple[ServiceFacts, Mapping[str, UnitFacts]]:
-    """The units of Postfix and those of sysmail's own msmtpd, in one question."""
+) -> tuple[ServiceFacts, Mapping[str, UnitFacts], UnitFacts]:
+    """The units of Postfix, those of sysmail's own msmtpd, and its timer, in one question."""
     names = list(distro.units if distro else ("postfix.service",)) if postfix is not None else []
     ours = LOOPBACK if reader.state(UNIT_FILE, content=False) is not None else ()
-    if not names and not ours:
-        return ServiceFacts(), {}
-    blocks = collect_units(reader, [*names, *(unit_name(address) for address in ours)])
+    timer = [TIMER] if reader.state(WATCH_UNITS[1], content=False) is not None else []
+    if not names and not ours and not timer:
+        return ServiceFacts(), {}, UnitFacts()
+    blocks = collect_units(reader, [*names, *(unit_name(address) for address in ours), *timer])
     service = parse.services(blocks[: len(names)])
-    return service, {
-        address: parse.unit(block) for address, block in zip(ours, blocks[len(names) :])
-    }
+    watch = parse.unit(blocks[-1]) if timer and blocks else UnitFacts()
+    return (
+        service,
+        {address: parse.unit(block) for address, block in zip(ours, blocks[len(names) :])},
+        watch,
+    )
 
 
 def collect_units(reader: Reader, names: Sequence[str]) -> list[dict[str, str]]:

@@ -82,6 +82,8 @@ class Facts:
     ``exim_settings`` are the answers in Debian's update-exim4.conf.conf; ``exim_by_hand``: there is
     a configuration that takes their place. ``forwards`` is where the packet filter passes
     port 25 on to, where that was asked for.
+    ``watch`` is the timer of the watch; ``tool`` a command that runs a sysmail that root
+    alone may write.
     """
 
     os_name: str
@@ -108,6 +110,8 @@ class Facts:
     exim_settings: Mapping[str, str] = field(default_factory=dict)
     exim_by_hand: bool = False
     forwards: tuple[str, ...] = ()
+    watch: UnitFacts = UnitFacts()
+    tool: str = ""
 
     def listeners_on(self, port: int) -> tuple[Listener, ...]:
         """What listens on a port."""

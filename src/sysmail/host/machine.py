@@ -22,6 +22,7 @@ from sysmail.host.port import Catcher, Completed, FileState, Lock, SmtpSession
 from sysmail.host.scan import LogSearch
 from sysmail.host.storage import Storage
 from sysmail.host.told import FILE_REMEDY, told
+from sysmail.host.watching import Watching
 
 __all__ = ["Machine"]
 
@@ -56,7 +57,7 @@ def _sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-class Machine(Storage, LogSearch, Outside):
+class Machine(Storage, LogSearch, Outside, Watching):
     """The host that sysmail runs on."""
 
     def ask(

@@ -209,6 +209,9 @@ class Reader(Protocol):
     def which(self, program: str) -> Optional[str]:
         """Where a program is found, on a PATH that includes the sbin directories."""
 
+    def own_command(self) -> str:
+        """The path of the command that this very sysmail was started by; empty if not known."""
+
     def euid(self) -> int:
         """The effective user."""
 
@@ -311,6 +314,11 @@ class Writer(Reader, Protocol):
 
     def rmtree(self, path: str) -> None:
         """Remove a directory of our own with all that is in it; links are not followed."""
+
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, ca_file: str, timeout: float
+    ) -> None:
+        """POST to a web server, verified. HostError, without the URL, unless it says 2xx."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

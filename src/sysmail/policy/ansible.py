@@ -48,11 +48,13 @@ _TYPES: Mapping[str, str] = {
     "duration": "str",
     "host name": "str",
     "login": "str",
+    "number": "int",
     "path": "str",
     "port": "int",
     "secret": "str",
     "server": "str",
     "size": "str",
+    "text": "str",
 }
 
 # Never shown: passwords, and a URL that lets everybody who knows it post.

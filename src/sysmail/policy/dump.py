@@ -2,7 +2,7 @@
 
 What :func:`dump` returns holds what differs from the defaults, can be written
 as JSON or TOML, and gives an equal policy when it is parsed, except that it
-never holds a password.
+never holds a password or the address of a webhook.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ __all__ = ["dump", "with_flags"]
 
 
 def dump(policy: Policy) -> dict[str, object]:
-    """Return the keys that differ from the defaults, as :func:`parse` takes them; no password.
+    """Return the keys that differ from the defaults, as :func:`parse` takes them; no secret.
 
-    A login whose password came from Ansible is therefore incomplete in it.
+    A login whose password came from Ansible is therefore incomplete in it, and so is an
+    ``[alert]`` with a webhook.
     """
     return _plain(policy, secrets=False)
 
@@ -67,14 +68,27 @@ def _plain(policy: Policy, *, secrets: bool) -> dict[str, object]:
         if getattr(policy.queue, name) != getattr(Queue, name)
     }
     tables["alert"] = {
-        name: list(value) if isinstance(value, tuple) else value
+        name: _alert_value(name, value)
         for name, value in vars(policy.alert).items()
-        if value != getattr(Alert, name)
+        if value != getattr(Alert, name) and (secrets or name != "webhook")
     }
-    if policy.limits != Limits():
-        tables["limits"] = {"message_size": size_text(policy.limits.message_size)}
+    limits = policy.limits
+    tables["limits"] = {
+        name: size_text(value) if name == "message_size" else value
+        for name, value in vars(limits).items()
+        if value != getattr(Limits, name)
+    }
     tables["postfix"] = dict(policy.postfix)
     return {name: value for name, value in tables.items() if value != {}}
+
+
+def _alert_value(name: str, value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return duration_text(value) if name in _AGES and isinstance(value, int) else value
+
+
+_AGES = ("oldest", "proof_age")
 
 
 def _hop(hop: Hop, *, secrets: bool) -> dict[str, object]:

@@ -85,21 +85,37 @@ class Queue:
 
 @dataclass(frozen=True)
 class Alert:
-    """Ways to tell somebody that mail itself is broken; both may be unset.
+    """Ways to tell somebody that mail itself is broken, and when; both may be unset.
 
     Many a chat service's webhook address is its own password, hence not in the
     ``repr``. ``command`` is a program and its arguments, run without a shell.
+    ``oldest`` and ``proof_age`` are seconds, ``queue`` messages.
     """
 
     webhook: str = field(default="", repr=False)
+    format: str = "json"
+    telegram_chat: str = ""
+    ca_file: str = ""
     command: tuple[str, ...] = field(default=(), repr=False)
+    oldest: int = 3600
+    queue: int = 1000
+    proof_age: int = 7 * 86400
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anybody is told."""
+        return bool(self.webhook or self.command)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what is accepted; ``message_size`` in bytes."""
+    """Bounds on what is accepted; ``message_size`` in bytes.
+
+    ``runaway`` are the messages that one user or client may submit in ten minutes, 0 for any.
+    """
 
     message_size: int = 50_000_000
+    runaway: int = 1000
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Callable
 
 from sysmail.policy.values import bad_value, quoted, read_text, whole_number, wrong_type
 
-__all__ = ["duration_text", "read_duration", "read_size", "size_text"]
+__all__ = ["duration_text", "read_count", "read_duration", "read_size", "size_text"]
 
 _SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _BYTES = {
@@ -56,6 +56,19 @@ def read_size(value: object, key: str, smallest: int, largest: int) -> int:
             f"Write a size from {size_text(smallest)} to {size_text(largest)}.",
         )
     return size
+
+
+def read_count(value: object, key: str, smallest: int, largest: int, *, zero: bool = False) -> int:
+    """Read a whole number between two bounds; ``zero`` says whether 0 is allowed too."""
+    number = whole_number(value)
+    if number is None:
+        raise wrong_type(key, value, f"a whole number from {smallest} to {largest}")
+    if number == 0 and zero:
+        return 0
+    if not smallest <= number <= largest:
+        also = ", or 0 for no limit" if zero else ""
+        raise bad_value(key, "the number is out of range", f"Write {smallest} to {largest}{also}.")
+    return number
 
 
 def duration_text(seconds: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sysmail.errors import PolicyError
-from sysmail.policy.model import Hop, Policy
+from sysmail.policy.model import Alert, Hop, Policy
 from sysmail.policy.names import is_ip_address, is_loopback
 
 __all__ = ["PORT_OF_TLS", "check_policy", "read_hop", "tls_of_port"]
@@ -122,6 +122,7 @@ def check_policy(policy: Policy) -> None:
             "port 25 of this host is the relay itself, so mail would go round in circles",
             "Write the server that mail is to leave by.",
         )
+    _check_alert(policy.alert)
     queue = policy.queue
     if queue.warn_after >= queue.lifetime:
         raise _conflict(
@@ -135,6 +136,28 @@ def check_policy(policy: Policy) -> None:
             "mail would be returned before it was tried again",
             "Write a `retry_every` that is shorter than `lifetime`.",
         )
+
+
+def _check_alert(alert: Alert) -> None:
+    if alert.format == "telegram" and not alert.telegram_chat:
+        raise _conflict(
+            "alert.format",
+            "a bot of Telegram needs to know which chat it writes to",
+            "Add `telegram_chat` to `[alert]`.",
+        )
+    if alert.telegram_chat and alert.format != "telegram":
+        raise _conflict(
+            "alert.telegram_chat",
+            "only Telegram has chats",
+            'Write `format = "telegram"`, or remove `telegram_chat`.',
+        )
+    for name in ("format", "ca_file"):
+        if not alert.webhook and getattr(alert, name) != getattr(Alert, name):
+            raise _conflict(
+                f"alert.{name}",
+                "there is no webhook that it is about",
+                f"Add `webhook` to `[alert]`, or remove `{name}`.",
+            )
 
 
 def _conflict(key: str, message: str, remedy: str) -> PolicyError:

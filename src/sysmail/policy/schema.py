@@ -18,8 +18,15 @@ from sysmail.policy.names import (
     read_username,
     read_webhook,
 )
-from sysmail.policy.quantities import read_duration, read_size
-from sysmail.policy.values import read_choice, read_path, read_port, read_secret, read_words
+from sysmail.policy.quantities import read_count, read_duration, read_size
+from sysmail.policy.values import (
+    read_choice,
+    read_path,
+    read_port,
+    read_secret,
+    read_text,
+    read_words,
+)
 
 __all__ = ["HOPS", "KEYS", "SECTIONS", "Key"]
 
@@ -31,6 +38,7 @@ HOPS = ("mailu", "smarthost")
 _ROUTES = ("auto", "mailu", "relay")
 _NEXT_HOPS = ("", "mailu", "smarthost", "direct", "hold")
 _TLS = ("implicit", "starttls", "none")
+_FORMATS = ("json", "ntfy", "slack", "telegram")
 
 _HOUR = 3600
 _DAY = 86400
@@ -232,18 +240,77 @@ _REST = (
         "alert.webhook",
         "URL",
         read_webhook,
-        "A URL to post to when mail itself is broken; treat it like a password (checked and kept;"
-        " nothing is posted in this version).",
+        "A URL that the watch posts to when mail itself is broken. Treat it like a password: a"
+        " policy file that has one must be closed to others (mode 0600).",
         '"https://alerts.example.org/hook"',
+    ),
+    Key(
+        "alert.format",
+        "choice",
+        _choice(_FORMATS),
+        "What is posted: sysmail's own JSON document, or what ntfy, Slack or Telegram take.",
+        '"ntfy"',
+        default='"json"',
+        choices=_FORMATS,
+    ),
+    Key(
+        "alert.telegram_chat",
+        "text",
+        read_text,
+        "The chat that Telegram's bot writes to: its number, or the `@name` of a channel.",
+        '"-1001234567890"',
+    ),
+    Key(
+        "alert.ca_file",
+        "path",
+        read_path,
+        "A PEM file of the authorities that may vouch for the server of `webhook`;"
+        " by default the system's trust store.",
+        '"/etc/ssl/private-ca.pem"',
     ),
     Key(
         "alert.command",
         "command",
         read_words,
-        "A command to run without a shell when mail itself is broken (checked and kept; nothing"
-        " is run in this version).",
+        "A command that the watch runs as root and without a shell when mail itself is broken; the"
+        " alert is a JSON document on its standard input.",
         '["/usr/local/bin/page", "mail"]',
         default="[]",
+    ),
+    Key(
+        "alert.oldest",
+        "duration",
+        _duration((60, _LIFETIME[1])),
+        "How long the oldest message may wait before the watch tells; mail that is held does not"
+        " count.",
+        '"4h"',
+        default='"1h"',
+    ),
+    Key(
+        "alert.queue",
+        "number",
+        partial(read_count, smallest=1, largest=10_000_000),
+        "How many messages may wait, and not get fewer, before the watch tells.",
+        "200",
+        default="1000",
+    ),
+    Key(
+        "alert.proof_age",
+        "duration",
+        _duration((_DAY, 100 * _DAY)),
+        "How old the last good proof may get, next hop and login included, before the watch tells;"
+        " it tries one a day.",
+        '"2d"',
+        default='"7d"',
+    ),
+    Key(
+        "limits.runaway",
+        "number",
+        partial(read_count, smallest=10, largest=10_000_000, zero=True),
+        "How many messages one user, or one client address, may submit in ten minutes; the watch"
+        " puts what is beyond that on hold and tells who it was. 0 for no limit.",
+        "300",
+        default="1000",
     ),
     Key(
         "limits.message_size",

@@ -18,14 +18,23 @@ APPLY = "run `sysmail apply`"
 
 
 class Proof:
-    """A live host under proof. ``next_hop_trouble``: what talking to the next hop ran into."""
+    """A live host under proof. ``next_hop_trouble``: what talking to the next hop ran into.
+
+    ``asked``: it was talked to at all.
+    """
 
     def __init__(
-        self, reader: Reader, situation: Situation, next_hop_trouble: Optional[HostError]
+        self,
+        reader: Reader,
+        situation: Situation,
+        next_hop_trouble: Optional[HostError],
+        *,
+        asked: bool = True,
     ) -> None:
         self.reader = reader
         self.situation = situation
         self.next_hop_trouble = next_hop_trouble
+        self.asked = asked
 
     def parameter(self, name: str) -> str:
         """An effective parameter of Postfix, one space between words; empty without Postfix."""

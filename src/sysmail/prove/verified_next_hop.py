@@ -5,6 +5,7 @@ from __future__ import annotations
 from sysmail.msmtp import DIRECTORY
 from sysmail.msmtpd import UNIT_FILE
 from sysmail.nexthop import is_temporary
+from sysmail.policy import Hop
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
 
@@ -31,6 +32,12 @@ def check(proof: Proof) -> Verdict:
         return Verdict(NAME, PASS, f"mail is held; what is released goes to {hop.host}")
     if proof.parameter("relayhost") != f"[{hop.host}]:{hop.port}":
         return Verdict(NAME, FAIL, f"relayhost is {proof.parameter('relayhost')!r}", APPLY)
+    return _answer(proof, hop, level)
+
+
+def _answer(proof: Proof, hop: Hop, level: str) -> Verdict:
+    if not proof.asked:
+        return Verdict(NAME, PASS, f"set up for {hop.host} port {hop.port}, which was not asked")
     trouble = proof.next_hop_trouble
     if trouble is not None:
         kind = "is down" if is_temporary(trouble) else "cannot be used"
@@ -50,6 +57,8 @@ def _msmtp(proof: Proof) -> Verdict:
         return Verdict(NAME, FAIL, f"Mailu {kind}: {trouble.message}", trouble.remedy)
     if hop is None:
         return Verdict(NAME, FAIL, "the route mailu has no server", APPLY)
+    if not proof.asked:
+        return Verdict(NAME, PASS, f"set up for {hop.host} port {hop.port}, which was not asked")
     argv = ["msmtp", "-C", f"{DIRECTORY}/msmtprc", "--serverinfo"]
     # msmtp has a TLS library of its own, so what it finds is asked too.
     said = proof.reader.ask(argv, env={"CREDENTIALS_DIRECTORY": DIRECTORY})

@@ -1,0 +1,64 @@
+"""Which sysmail a unit of root may run: one that nobody but root can write."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sysmail.host.port import Reader
+from sysmail.watch.units import PATHS, command_of
+
+__all__ = ["COPY", "copy_command", "find_tool"]
+
+INSTALLED = ("/usr/local/bin/sysmail", "/usr/bin/sysmail")
+"""Where Ansible puts it, pip, and a package of a distribution."""
+
+COPY = "/var/lib/sysmail/recover.pyz"
+"""The copy of the tool that each transaction places (apply/guard.py); it is there while there is
+a checkpoint, on hosts with systemd."""
+
+
+def copy_command(reader: Reader) -> str:
+    """What runs the copy: this very interpreter, or the host's own where others can write this."""
+    # The link that a virtual environment or an alternative is may be another one tomorrow.
+    python = os.path.realpath(sys.executable) if sys.executable else ""
+    return f"{python if python and _is_safe(reader, python) else '/usr/bin/python3'} -I {COPY}"
+
+
+def find_tool(reader: Reader) -> str:
+    """The command: a program, or an interpreter and the copy.
+
+    One that is installed goes before one that was only run once, and what the timer runs
+    already before what runs now, so that two checkouts do not take turns.
+    """
+    service = reader.read(PATHS[0])
+    former = command_of(service.decode("utf-8", "replace")) if service is not None else ""
+    own = reader.own_command()
+    for command in (*INSTALLED, former, own):
+        if command and _is_safe(reader, command.partition(" ")[0]):
+            return command
+    # Ansible's check on a bare host: the run itself puts it there first.
+    is_coming = own in INSTALLED and reader.state(own, content=False) is None
+    return own if is_coming else copy_command(reader)
+
+
+def _is_safe(reader: Reader, program: str) -> bool:
+    """Whether root alone may write the program, the source beside it, and what is above them."""
+    real = reader.link(program)
+    state = reader.state(real, content=False) if real is not None else None
+    if real is None or state is None or state.kind != "file" or not state.mode & 0o100:
+        return False
+    paths = [real, f"{real.rpartition('/')[0]}/src/sysmail", *_above(real), *_above(program)]
+    return all(_is_roots(reader, path) for path in paths)
+
+
+def _above(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:end]) or "/" for end in range(1, len(parts))]
+
+
+def _is_roots(reader: Reader, path: str) -> bool:
+    state = reader.state(path, content=False)
+    if state is None:
+        return True
+    return state.uid == 0 and (state.kind == "link" or not state.mode & 0o022)

@@ -1,0 +1,174 @@
+"""From what was seen on the host to what is wrong with it. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Optional
+
+from sysmail.policy import Policy
+from sysmail.report import PASS, Verdict
+from sysmail.watch.model import Finding, State
+from sysmail.watch.runaway import Runaway
+
+__all__ = ["PROOF_SECONDS", "RETRY_SECONDS", "Seen", "findings", "proof_is_due", "span"]
+
+PROOF_SECONDS = 86400.0
+RETRY_SECONDS = 3600.0
+"""A full proof is tried once a day, and after one that was not good at most once an hour: a
+server counts refused logins (Mailu: 50 a day)."""
+
+WORSE_BY = 4.0
+"""An age is told again when it is so many times what it was."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one run of the watch saw.
+
+    ``verdicts`` are those of the checks. ``ages`` are the ages, in seconds, of the messages that
+    wait (held ones do not). ``full``: the next hop was asked too; ``temporary`` is then what
+    it ran into where that may pass. ``refused`` is Mailu's last answer on the route
+    ``mailu``, where it was a no. ``host`` is what this host is called.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    waiting: int = 0
+    oldest: float = 0.0
+    full: bool = False
+    temporary: str = ""
+    refused: str = ""
+    host: str = ""
+    runaways: tuple[Runaway, ...] = ()
+
+
+def proof_is_due(state: State, now: float) -> bool:
+    """Whether this run should ask the next hop too."""
+    good = state.proved > 0 and not state.proof and state.proved >= state.tried
+    return not 0 <= now - state.tried < (PROOF_SECONDS if good else RETRY_SECONDS)
+
+
+def findings(
+    seen: Seen, state: State, policy: Policy, now: float
+) -> tuple[tuple[Finding, ...], State]:
+    """All that is wrong, and the state with what this run saw."""
+    found = [_promise(v) for v in seen.verdicts if v.status != PASS and not _may_pass(v, seen)]
+    state = _proof(seen, state, now, broken=bool(found))
+    if state.proof and not any(each.key == _NEXT_HOP for each in found):
+        # What the last full proof found stands until the next one.
+        found.append(Finding(_NEXT_HOP, 1, state.proof, state.remedy))
+    queue, state = _queue(seen, state, policy)
+    found += [
+        each
+        for each in (_oldest(seen, policy), queue, _proof_age(state, policy, now), _refused(seen))
+        if each is not None
+    ]
+    return tuple(found + [_runaway(each, policy) for each in seen.runaways]), state
+
+
+_NEXT_HOP = "promise:verified-next-hop"
+
+
+def _promise(verdict: Verdict) -> Finding:
+    return Finding(
+        f"promise:{verdict.check}", 1, f"{verdict.check}: {verdict.evidence}", verdict.remedy
+    )
+
+
+def _may_pass(verdict: Verdict, seen: Seen) -> bool:
+    """A next hop that is down: its mail waits, and the oldest message says for how long."""
+    return (
+        bool(seen.temporary)
+        and verdict.check == "verified-next-hop"
+        and seen.temporary in verdict.evidence
+    )
+
+
+def _proof(seen: Seen, state: State, now: float, *, broken: bool) -> State:
+    if not state.watched:
+        state = replace(state, watched=now)
+    if not seen.full:
+        return state
+    wrong = [v for v in seen.verdicts if v.status != PASS and v.check == "verified-next-hop"]
+    proof = remedy = ""
+    if wrong and not _may_pass(wrong[0], seen):
+        proof, remedy = f"{wrong[0].check}: {wrong[0].evidence}", wrong[0].remedy
+    good = not broken and not seen.temporary
+    proved = now if good else state.proved
+    return replace(state, tried=now, proved=proved, proof=proof, remedy=remedy)
+
+
+def _level(value: float, limit: float, base: float) -> int:
+    """1 at the limit, 2 at ``base`` times the limit, and so on; 0 below it."""
+    if value < limit:
+        return 0
+    # A value at a power is not to fall below it by rounding.
+    return 1 + math.floor(math.log(value / limit, base) + 1e-9)
+
+
+def _oldest(seen: Seen, policy: Policy) -> Optional[Finding]:
+    level = _level(seen.oldest, policy.alert.oldest, WORSE_BY)
+    if not level:
+        return None
+    return Finding(
+        "oldest",
+        level,
+        f"the oldest of {_messages(seen.waiting)} has waited for {span(seen.oldest)}",
+        "see `sysmail status` for the reason",
+    )
+
+
+def _queue(seen: Seen, state: State, policy: Policy) -> tuple[Optional[Finding], State]:
+    """Too many, and not getting fewer; one that was told of stays wrong until it is short again."""
+    limit, before = policy.alert.queue, state.queue
+    told = "queue" in state.told and "queue" not in state.gone
+    if seen.waiting < limit and not (told and seen.waiting * 2 >= limit):
+        return None, replace(state, queue=0)
+    state = replace(state, queue=seen.waiting)
+    if not told and (not before or seen.waiting < before):
+        return None, state
+    text = f"{_messages(seen.waiting)} wait, and they do not get fewer"
+    level = max(_level(seen.waiting, limit, 10.0), 1)
+    return Finding("queue", level, text, "see `sysmail status` for the reasons"), state
+
+
+def _proof_age(state: State, policy: Policy, now: float) -> Optional[Finding]:
+    last = state.proved or state.watched
+    level = _level(now - last, policy.alert.proof_age, WORSE_BY)
+    if not level:
+        return None
+    when = f"the last good proof is {span(now - last)} old"
+    text = when if state.proved else f"there was no good proof in {span(now - last)}"
+    return Finding("proof", level, text, "run `sysmail prove`, which says what is missing")
+
+
+def _refused(seen: Seen) -> Optional[Finding]:
+    if not seen.refused:
+        return None
+    text = f"Mailu did not take the last message: {seen.refused}"
+    return Finding("refused", 1, text, "the program that sent it was told; see `sysmail prove`")
+
+
+def _runaway(runaway: Runaway, policy: Policy) -> Finding:
+    limit = policy.limits.runaway
+    held = f"; {runaway.held} of them are on hold" if runaway.held else ""
+    return Finding(
+        f"runaway:{runaway.who}",
+        max(_level(runaway.count, limit, 10.0), 1),
+        f"{runaway.name or runaway.who} submitted {_messages(runaway.count)} in ten minutes, "
+        f"where {limit} are allowed{held}",
+        "find the program; `sysmail queue list` shows what is held, and `sysmail queue release` or "
+        "`delete` decides about it",
+    )
+
+
+def _messages(count: int) -> str:
+    return "1 message" if count == 1 else f"{count} messages"
+
+
+def span(seconds: float) -> str:
+    """A time as a person says it."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} seconds"

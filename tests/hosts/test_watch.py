@@ -1,0 +1,272 @@
+"""The watch on a booted host: it tells once, by a webhook and a command, and holds a runaway."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from onhost import differences, policy, queue, sendmail, snapshot, sysmail
+
+from lab import Host, Lab
+from lab.machine import wait_until
+
+TOOL = "/opt/watched/sysmail"
+SECRET = "T0/B1/s3cretT0ken"
+HOOK = "hooks.lab.test"
+LIMIT = 60
+
+SERVER = """
+import http.server, ssl
+class Hook(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with open("/root/hooked", "ab") as file:
+            file.write(self.path.encode() + b" " + body + b"\\n")
+        self.send_response(200); self.end_headers()
+    def log_message(self, *words):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 8443), Hook)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/root/hook.pem", "/root/hook.key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+POLICY = f"""
+admin = "ops@example.org"
+next_hop = "direct"
+[queue]
+retry_every = "10s"
+[alert]
+webhook = "https://{HOOK}:8443/{SECRET}"
+ca_file = "/etc/sysmail/ca.pem"
+command = ["/root/page", "a word"]
+[limits]
+runaway = {LIMIT}
+"""
+
+
+@pytest.fixture(scope="module")
+def host(lab: Lab) -> Iterator[Host]:
+    """A host with a web server for alerts on its loopback, and a sysmail that is root's alone."""
+    made = lab.host("watched", packages=["postfix", "msmtp"])
+    made.run(
+        "cp -r /opt/sysmail/src /opt/watched.src && mkdir /opt/watched && "
+        "mv /opt/watched.src /opt/watched/src && cp /opt/sysmail/sysmail /opt/watched/ && "
+        "chown -R root: /opt/watched && chmod -R go-w /opt/watched; useradd app; useradd other"
+    )
+    certificate = lab.ca.issue(HOOK)
+    folder = made.root / "root"
+    (folder / "hook.pem").write_bytes(certificate.chain.read_bytes())
+    (folder / "hook.key").write_bytes(certificate.key.read_bytes())
+    (folder / "server.py").write_text(SERVER)
+    (folder / "page").write_text('#!/bin/sh\n{ echo "$# $1"; env; cat; } >> /root/paged\n')
+    (folder / "page").chmod(0o700)
+    made.run(f"echo '127.0.0.1 {HOOK}' >> /etc/hosts")
+    _serve(made)
+    try:
+        yield made
+    finally:
+        lab.join(lab.mx)
+        lab.remove(made)
+
+
+def _serve(host: Host) -> None:
+    host.run("systemd-run --unit=hook python3 /root/server.py")
+    wait_until("the web server listens", lambda: ":8443" in host.run("ss -Hltn").stdout, 20, 0.1)
+
+
+def _put_policy(lab: Lab, host: Host) -> None:
+    policy(host, POLICY)
+    (host.root / "etc/sysmail/policy.toml").chmod(0o600)
+    (host.root / "etc/sysmail/ca.pem").write_bytes(lab.ca.file.read_bytes())
+
+
+def _apply(host: Host) -> dict[str, Any]:
+    done = host.run([TOOL, "--json", "apply"], check=False, timeout=300)
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == 0, report
+    return report
+
+
+def _watch(host: Host) -> str:
+    """One run, as the timer makes it; what systemd says of its end."""
+    host.run("systemctl start sysmail-watch.service", check=False)
+    said = host.run("systemctl show -p Result,ExecMainStatus --value sysmail-watch.service")
+    return " ".join(said.stdout.split())
+
+
+def _hooked(host: Host) -> list[dict[str, Any]]:
+    """What the web server got, the first alert first."""
+    path = host.root / "root/hooked"
+    lines = path.read_text().splitlines() if path.exists() else []
+    assert all(line.startswith(f"/{SECRET} ") for line in lines)
+    return [json.loads(line.partition(" ")[2]) for line in lines]
+
+
+def _events(host: Host) -> list[str]:
+    """The events that the web server got; the command must have got the same."""
+    hooked = [alert["event"] for alert in _hooked(host)]
+    paged = (host.root / "root/paged").read_text() if (host.root / "root/paged").exists() else ""
+    told = [json.loads(line) for line in paged.splitlines() if line.startswith("{")]
+    assert [alert["event"] for alert in told] == hooked
+    assert paged.count("1 a word\n") == len(told)
+    return hooked
+
+
+def test_the_copy(lab: Lab, host: Host) -> None:
+    """A sysmail that others can write is not what the timer runs: that is recovery's copy."""
+    _put_policy(lab, host)
+    host.run("chmod o+w /opt/watched")
+    try:
+        _apply(host)
+    finally:
+        host.run("chmod o-w /opt/watched")
+    command = host.run("systemctl show -p ExecStart --value sysmail-watch.service").stdout
+    assert " -I /var/lib/sysmail/recover.pyz watch --quiet" in command, command
+    assert _watch(host) == "success 0"
+    assert json.loads(_memory(host)[0])["proved"] > 0
+    assert _watch(host) == "success 0"
+    assert sysmail(host, "remove", "--force").status == 0
+    assert host.run("test -e /var/lib/sysmail", check=False).returncode == 1
+
+
+def test_the_watch(lab: Lab, host: Host) -> None:
+    """From an apply to its removal: quiet while all is well, and told once of each thing."""
+    before = snapshot(host)
+    _put_policy(lab, host)
+    with_policy = snapshot(host)
+    assert "watch start" in [step["name"] for step in _apply(host)["steps"]]
+    assert host.run("systemctl is-enabled sysmail-watch.timer").stdout.strip() == "enabled"
+
+    # All is well: nothing changes, nobody is told.
+    assert _watch(host) == "success 0"
+    well = snapshot(host), _memory(host)
+    assert _watch(host) == "success 0"
+    assert (differences(well[0], snapshot(host)), _memory(host)) == ([], well[1])
+    assert _events(host) == []
+
+    # From here on the timer's own runs are far away: each run puts the next one off.
+    wait_until("the timer has run it", lambda: _triggered(host), 90, 0.5)
+
+    # Broken: told once. Worse: told again. Healed: told once.
+    host.run("postconf -e inet_interfaces=all && systemctl restart postfix")
+    assert _watch(host) == "success 1"
+    assert _watch(host) == "success 1"
+    assert _events(host) == ["trouble"], [a["text"] for a in _hooked(host)]
+    found = {each["key"]: each["text"] for each in _hooked(host)[-1]["findings"]}
+    assert "which others can reach" in found["promise:loopback-only"]
+    assert _hooked(host)[-1]["host"] == host.fqdn
+    host.run("mkdir -p /var/spool/postfix/corrupt && touch /var/spool/postfix/corrupt/4XwYh2bQz3mK")
+    assert _watch(host) == "success 1"
+    assert _events(host) == ["trouble", "worse"]
+    host.run("rm /var/spool/postfix/corrupt/4XwYh2bQz3mK")
+    _apply(host)
+    assert _watch(host) == "success 0"
+    assert _watch(host) == "success 0"
+    assert _events(host) == ["trouble", "worse", "well"]
+
+    _check_undelivered(host)
+    _check_secret(host)
+    _check_runaway(lab, host)
+
+    assert sysmail(host, "remove", "--force").status == 0
+    after = snapshot(host)
+    own = {path for path in after if path.startswith(("root/", "etc/sysmail"))}
+    for taken in (before, after, with_policy):
+        for path in own:
+            taken.pop(path, None)
+    assert differences(with_policy, after) == []
+    # The main.cf that was edited above, which the way back replaced.
+    assert host.run("ls -A /var/lib/sysmail").stdout.split() == ["kept"]
+    assert "sysmail-watch" not in host.run("systemctl list-units --all --no-legend").stdout
+
+
+def _memory(host: Host) -> tuple[str, float]:
+    path = host.root / "var/lib/sysmail/watch.json"
+    return path.read_text(), path.stat().st_mtime
+
+
+def _triggered(host: Host) -> bool:
+    """Whether the timer has run the watch, and that run is over."""
+    said = host.run("systemctl show -p LastTriggerUSec --value sysmail-watch.timer").stdout
+    state = host.run("systemctl show -p ActiveState --value sysmail-watch.service").stdout
+    return said.strip() not in ("", "n/a") and state.strip() == "inactive"
+
+
+def _check_undelivered(host: Host) -> None:
+    """An alert that reached nobody is seen in status and prove, and comes with the next run."""
+    events = _events(host)
+    host.run("systemctl stop hook postfix; mv /root/page /root/page.away")
+    assert _watch(host) == "exit-code 3"
+    ran = sysmail(host, "status")
+    told = [
+        each["message"] for each in ran.report["errors"] if each["code"] == "alert-not-delivered"
+    ]
+    assert len(told) == 2, ran.report
+    assert "alert-not-delivered" in sysmail(host, "prove").codes
+    host.run("mv /root/page.away /root/page")
+    _serve(host)
+    assert _watch(host) == "success 1"
+    assert _events(host) == [*events, "trouble"]
+    assert "alert-not-delivered" not in sysmail(host, "status").codes
+    host.run("systemctl start postfix")
+    wait_until("Postfix runs", lambda: sysmail(host, "prove").status == 0, 30, 0.5)
+    assert _watch(host) == "success 0"
+    assert _events(host) == [*events, "trouble", "well"]
+
+
+def _check_secret(host: Host) -> None:
+    """The address of the webhook is in no report, no log and no file that others can read."""
+    said = [sysmail(host, *words) for words in (["status"], ["prove"], ["plan"], ["watch"])]
+    log = host.run("journalctl --no-pager -o json-pretty").stdout
+    assert all("s3cret" not in ran.out + ran.err for ran in said)
+    assert "s3cret" not in log
+    assert "s3cret" not in (host.root / "root/paged").read_text()
+    readable = host.run(
+        "grep -rl s3cretT0ken /etc /var/lib /run /usr/local 2>/dev/null | "
+        "xargs -r stat -c '%a %n' | grep -v '^600 '",
+        check=False,
+    ).stdout
+    assert readable == ""
+    checkpoints = "/var/lib/sysmail/checkpoints"
+    assert host.run(f"grep -r s3cretT0ken {checkpoints}", check=False).returncode == 1
+
+
+def _check_runaway(lab: Lab, host: Host) -> None:
+    """What one user sends beyond the limit is held in one run; another's mail goes on."""
+    lab.mx.clear()
+    events = _events(host)
+    lab.cut(lab.mx)
+    count = 3 * LIMIT
+    send = "printf 'Subject: mass %s\\n\\n' $i | /usr/sbin/sendmail a@example.org"
+    script = f"for i in $(seq {count}); do {send}; done"
+    host.run(["sh", "-c", script], user="app", timeout=300)
+    sendmail(host, "Subject: of somebody else\n\n", "b@example.org", user="other")
+    wait_until("all is in the queue", lambda: len(queue(host)) == count + 1, 60, 0.5)
+
+    assert _watch(host) == "success 1"
+    held = [m for m in queue(host) if m["queue"] == "hold"]
+    assert len(held) == count - LIMIT
+    assert {m["sender"].partition("@")[0] for m in held} == {"app"}
+    assert _events(host) == [*events, "trouble"]
+    (finding,) = _hooked(host)[-1]["findings"]
+    assert "(app)" in finding["text"]
+    assert str(count) in finding["text"]
+    reasons = {
+        row["reason"]: row["count"] for row in sysmail(host, "status").report["queue"]["reasons"]
+    }
+    assert reasons["held"] == count - LIMIT
+
+    lab.join(lab.mx)
+    host.run("postqueue -f")
+    lab.mx.wait_for(lambda m: m.message["Subject"] == "of somebody else")
+    wait_until("the rest has left", lambda: len(queue(host)) == count - LIMIT, 90, 0.5)
+    assert sysmail(host, "queue", "release", "all").status == 0
+    wait_until("nothing was lost", lambda: queue(host) == [], 120, 0.5)
+    subjects = [received.message["Subject"] for received in lab.mx.messages()]
+    assert sorted(s for s in subjects if s.startswith("mass")) == sorted(
+        f"mass {number}" for number in range(1, count + 1)
+    )
