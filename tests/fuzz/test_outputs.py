@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.through import MARK, SEENS, Count, Record, carry_on, check_error, examples
-from sysmail import maillog, queue, submissions, takeover
+from sysmail import logline, maillog, queue, submissions, takeover
 from sysmail.distro import DISTROS
 from sysmail.errors import SysmailError
 from sysmail.facts import collect, parse
@@ -110,7 +110,7 @@ def test_parsers(record_property: Record) -> None:
     names = sorted(PARSERS)
     more: dict[str, Callable[[str], Any]] = {
         "reasons": lambda said: queue.by_reason(queue.parse(said)),
-        "times": lambda said: [maillog._time_of(line, 1.7e9) for line in said.splitlines()],
+        "times": lambda said: [logline.moment(line, 1.7e9) for line in said.splitlines()],
     }
     folders = {"deliveries": "maillog", "queue_id_of": "maillog", "times": "maillog",
                "reasons": "queue", **packages}  # fmt: skip

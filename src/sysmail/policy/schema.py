@@ -19,7 +19,14 @@ from sysmail.policy.names import (
     read_webhook,
 )
 from sysmail.policy.quantities import read_duration, read_size
-from sysmail.policy.values import read_choice, read_path, read_port, read_secret, read_words
+from sysmail.policy.values import (
+    read_ascii_path,
+    read_choice,
+    read_path,
+    read_port,
+    read_secret,
+    read_words,
+)
 
 __all__ = ["HOPS", "KEYS", "SECTIONS", "Key"]
 
@@ -195,7 +202,7 @@ _HOP = (
     Key(
         "ca_file",
         "path",
-        read_path,
+        read_ascii_path,
         "A PEM file of the authorities that may vouch for the server;"
         " by default the system's trust store.",
         '"/etc/ssl/private-ca.pem"',
