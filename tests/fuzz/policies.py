@@ -7,7 +7,7 @@ hostile value shows what becomes of that one. Good values too are as odd as is a
 from __future__ import annotations
 
 import random
-from typing import Any, Callable
+from typing import Any
 
 from fuzz.through import MARK
 from sysmail.policy import KEYS, SECTIONS, Secret
@@ -197,6 +197,3 @@ def _damage(chance: random.Random, found: dict[Any, Any]) -> None:
     if not chance.randrange(40):
         name = chance.choice((*SECTIONS, *NAMES, "admn", BAD, 1, None, _text(chance)))
         chance.choice(tables)[name] = anything(chance)
-
-
-Maker = Callable[[], Any]

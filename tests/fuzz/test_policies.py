@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.policies import BAD, NAMES, SNIPPETS, anything, damaged, policy_data, value_of
+from fuzz.policies import SNIPPETS, policy_data, value_of
 from fuzz.through import MARK, SEENS, Count, Record, carry, check_problem, examples
 from sysmail.cli.arguments import parse_arguments, policy_flags
 from sysmail.cli.main import main

@@ -15,6 +15,7 @@ from typing import Any, Callable
 
 from hypothesis import HealthCheck, Phase, seed, settings
 
+from sysmail.commands.refusals import refuse_fatal_configuration
 from sysmail.describe import describe
 from sysmail.desired import Desired
 from sysmail.errors import RefusedError, SysmailError, UsageError
@@ -26,6 +27,7 @@ from sysmail.postfix.lint.candidate import logical_lines
 from sysmail.postfix.main_cf import parameters
 from sysmail.route import NOTHING_SEEN, Seen, decide
 from sysmail.want import effective, postfix_version, want
+from unit.fake_host import FakeHost
 
 MARK = "injected"
 """Begins every line that a hostile value tries to add."""
@@ -195,7 +197,20 @@ def check_relay(policy: Policy, about: Facts, desired: Desired, groups: Any) -> 
     extras = {name for name, _ in policy.postfix}
     foreign = [each for each in found if each.parameter not in extras]
     assert not foreign or _by_facts(foreign, about), foreign
-    return "planned, the lint refuses an extra" if found else "planned"
+    if not found:
+        return "planned"
+    try:
+        refuse_fatal_configuration(_AllThere(), about, desired)
+    except RefusedError as error:
+        check_error(error)
+    return "refused by the lint"
+
+
+class _AllThere(FakeHost):
+    """A host that has every file that a parameter names."""
+
+    def link(self, path: str) -> str:
+        return path
 
 
 def _by_facts(found: list[Any], about: Facts) -> bool:
