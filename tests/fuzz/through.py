@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 
 from sysmail.commands.policy_source import complete
+from sysmail.commands.refusals import refuse_fatal_configuration
 from sysmail.describe import describe
 from sysmail.desired import Desired
 from sysmail.errors import RefusedError, SysmailError, UsageError
@@ -27,6 +28,7 @@ from sysmail.postfix.lint.candidate import logical_lines
 from sysmail.postfix.main_cf import parameters
 from sysmail.route import NOTHING_SEEN, Seen, decide
 from sysmail.want import effective, postfix_version, want
+from unit.fake_host import FakeHost
 
 MARK = "injected"
 """Begins every line that a hostile value tries to add."""
@@ -49,7 +51,7 @@ _SHAPES = {
     "sasl_password": r"\[[^\]\s]+\]:[0-9]+ [^\s:]+:a-marked-password$",
     "sysmail.conf": (
         r"\[Service\]$|PIDFile=/\S+/pid/master\.pid$|Restart=on-failure$|RestartSec=3$"
-        r"|LogRateLimitIntervalSec=1s$|LogRateLimitBurst=1000000$"
+        r"|LogRateLimit(IntervalSec=1s|Burst=1000000)$"
     ),
     "sysmail-watch.timer": (
         r"$|\[(Unit|Timer|Install)\]$|Description=[ -~]+$|WantedBy=timers\.target$"
@@ -78,17 +80,25 @@ class Count:
     def ran(self) -> int:
         return sum(self.ended.values())
 
-    def finish(self, record: Record, least: int) -> None:
-        """Hand the figures to the summary (conftest.py), and fail if there were too few."""
+    def finish(self, record: Record, least: int, planned: int = 0) -> None:
+        """Hand the figures to the summary (conftest.py), and fail if there were too few.
+
+        ``planned``: so many at least got as far as a plan.
+        """
         each = ", ".join(f"{number} {name}" for name, number in sorted(self.ended.items()))
         record("ran", self.ran)
         record("figures", f"{self.what}: {self.ran} examples ({each})")
         assert self.ran >= least, f"only {self.ran} of {least} examples ran"
+        plans = sum(number for name, number in self.ended.items() if name.startswith("planned"))
+        assert plans >= planned, f"only {plans} of {planned} examples were planned: {each}"
         assert len(self.ended) > 1, "everything ended the same way: the examples test nothing"
 
 
 def examples(number: int) -> Callable[[Any], Any]:
-    """Run so many examples: the same ones each time, or those of SYSMAIL_SEED."""
+    """Run so many examples: the same ones each time, or those of SYSMAIL_SEED.
+
+    What fails is told as it was drawn: a smaller number is no simpler policy.
+    """
 
     def decorate(test: Any) -> Any:
         how = settings(
@@ -96,6 +106,7 @@ def examples(number: int) -> Callable[[Any], Any]:
             derandomize=not SEED,
             deadline=None,
             database=None,
+            phases=(Phase.generate,),
             suppress_health_check=list(HealthCheck),
         )
         return how(seed(int(SEED))(test) if SEED else test)
@@ -145,12 +156,17 @@ def carry_on(policy: Policy, about: Facts, seen: Seen = NOTHING_SEEN) -> str:
 
 def check_error(error: SysmailError) -> None:
     """An error is a code, a sentence and a remedy, each of one line and of a bearable length."""
-    assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", error.code)
-    for text in (error.message, error.remedy):
+    check_problem(error.code, error.message, error.remedy)
+
+
+def check_problem(code: str, message: str, remedy: str) -> None:
+    """The same, of a report."""
+    assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", code)
+    for text in (message, remedy):
         assert text.strip()
         assert len(text) < 3000, len(text)
         assert text.isprintable(), ascii(text)
-    assert PASSWORD.reveal() not in error.message + error.remedy
+    assert PASSWORD.reveal() not in message + remedy
 
 
 def check_files(desired: Desired) -> None:
@@ -180,11 +196,27 @@ def check_relay(policy: Policy, about: Facts, desired: Desired, groups: Any) -> 
     assert text.isascii()
     read = _read(text)
     assert read == {name: value.strip() for name, value in meant.items()}
-    found = lint(candidate(desired.files, about, settled=about.postfix is not None))
+    given = candidate(desired.files, about, settled=about.postfix is not None)
+    files = [hop.ca_file for hop in (policy.mailu, policy.smarthost) if hop and hop.ca_file]
+    assert given["smtp_tls_CAfile"] in ("", about.distro and about.distro.ca_file, *files)
+    found = lint(given)
     extras = {name for name, _ in policy.postfix}
     foreign = [each for each in found if each.parameter not in extras]
     assert not foreign or _by_facts(foreign, about), foreign
-    return "planned, the lint refuses an extra" if found else "planned"
+    if not found:
+        return "planned"
+    try:
+        refuse_fatal_configuration(_AllThere(), about, desired)
+    except RefusedError as error:
+        check_error(error)
+    return "refused by the lint"
+
+
+class _AllThere(FakeHost):
+    """A host that has every file that a parameter names."""
+
+    def link(self, path: str) -> str:
+        return path
 
 
 def _by_facts(found: list[Any], about: Facts) -> bool:

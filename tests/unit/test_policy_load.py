@@ -346,3 +346,19 @@ def test_any_text_is_a_policy_or_a_policy_error(text: str, name: str) -> None:
         assert isinstance(parse_text(text, name), Policy)
     except PolicyError as error:
         error.message.encode("utf-8")
+
+
+def test_a_key_of_thousands_of_parts_is_refused_at_once() -> None:
+    """Python's parser of TOML needs the square of a key's parts, 40 GB for 100,000 of them."""
+    for text in ("a." * 100_000 + "a = 1", '"a".' * 50_000 + "a = 1", "[" + "a." * 100_000 + "a]"):
+        with pytest.raises(PolicyError, match="too many parts"):
+            read_document(text, "policy.toml")
+    assert read_document('x = "' + "a." * 300 + '"  # ' + "." * 300, "policy.toml")
+
+
+@pytest.mark.parametrize("path", ["/etc/ssl/b\u00f6rse.pem", "/etc/ssl/ca.pem "])
+def test_a_ca_file_is_one_that_main_cf_can_name(path: str) -> None:
+    """main.cf is ASCII, and drops white space at the end of a value."""
+    with pytest.raises(PolicyError) as caught:
+        parse({"smarthost": {"host": "m.example.org", "ca_file": path}})
+    assert caught.value.key == "smarthost.ca_file"

@@ -350,3 +350,11 @@ def test_evaluator_knows_the_rules_of_regexp_tables() -> None:
 def test_managed_file_never_shows_its_content() -> None:
     """The representation of a managed file is without what is in it."""
     assert "hunter2" not in repr(ManagedFile("/x", b"hunter2", secret=True))
+
+
+def test_a_dollar_in_the_name_of_a_ca_file_is_a_dollar() -> None:
+    """Postfix would read another file, or none, if it took the name for a parameter."""
+    hop = {"host": "m.example.org", "ca_file": "/etc/ssl/$x.pem"}
+    _, desired = wanted(parse({"smarthost": hop, "route": "relay"}), facts())
+    written = next(file for file in desired.files if file.path == "/etc/postfix/main.cf")
+    assert b"\nsmtp_tls_CAfile = /etc/ssl/$$x.pem\n" in written.data

@@ -20,6 +20,7 @@ from sysmail.policy.names import (
 )
 from sysmail.policy.quantities import read_count, read_duration, read_size
 from sysmail.policy.values import (
+    read_ascii_path,
     read_choice,
     read_path,
     read_port,
@@ -203,7 +204,7 @@ _HOP = (
     Key(
         "ca_file",
         "path",
-        read_path,
+        read_ascii_path,
         "A PEM file of the authorities that may vouch for the server;"
         " by default the system's trust store.",
         '"/etc/ssl/private-ca.pem"',

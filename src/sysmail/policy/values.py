@@ -20,6 +20,7 @@ __all__ = [
     "bad_value",
     "check_seen",
     "quoted",
+    "read_ascii_path",
     "read_choice",
     "read_path",
     "read_port",
@@ -147,6 +148,24 @@ def read_path(value: object, key: str) -> str:
             key,
             f"{quoted(path)} does not name a file",
             "Write the full path of the file itself, without `..` and without a `/` at its end.",
+        )
+    return path
+
+
+def read_ascii_path(value: object, key: str) -> str:
+    """Read an absolute path that is written into main.cf, which is ASCII; ``""`` means not set."""
+    path = read_path(value, key)
+    if not path.isascii():
+        raise bad_value(
+            key,
+            f"{quoted(path)} has characters that are not ASCII, and main.cf is ASCII",
+            "Give the file, or a link to it, a name in ASCII.",
+        )
+    if path != path.strip():
+        raise bad_value(
+            key,
+            f"{quoted(path)} ends with white space, which main.cf does not keep",
+            "Give the file, or a link to it, a name without.",
         )
     return path
 

@@ -185,7 +185,7 @@ def _next_hop(decision: Decision, facts: Facts) -> dict[str, str]:
         found["smtp_tls_wrappermode"] = "yes" if hop.tls == "implicit" else "no"
         found["smtp_tls_secure_cert_match"] = "nexthop"
         found["smtp_tls_mandatory_protocols"] = "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1"
-        found["smtp_tls_CAfile"] = hop.ca_file or _system_ca(facts)
+        found["smtp_tls_CAfile"] = literal(hop.ca_file) or _system_ca(facts)
         found["smtp_tls_connection_reuse"] = "yes"
     if decision.next_hop == "mailu":
         found |= _MAILU_SPEED
