@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
-from cutoff import CHANGES, Bench, Change, draw, interrupt, kill, open_bench
+from cutoff import CHANGES, NEXT, Bench, Change, draw, interrupt, kill, moment, open_bench
 
 from lab import Host, Lab
 
@@ -64,6 +64,19 @@ def test_killed(bench: Bench, change: Change) -> None:
     print(f"SYSMAIL_SEED={SEED}")
     for number, how, following in draw(SEED, bench, change, change.samples):
         kill(bench, change, number, how, following)
+
+
+@pytest.mark.parametrize("base", ["arch"])
+@pytest.mark.parametrize(
+    "change", [c for c in CHANGES if c.name == "route to relay"], ids=["relay"]
+)
+def test_killed_before_our_configuration_is_there(bench: Bench, change: Change) -> None:
+    """What sendmail takes with the package's main.cf waits, and leaves with a sender that is ours.
+
+    The host's name has no domain, so that file makes up one, and Mailu refuses such senders.
+    """
+    number = moment(bench, change, "after postfix -c /run/sysmail/scratch/etc start")
+    assert kill(bench, change, number, "kill-all", NEXT.index(("apply",)))
 
 
 @BASES

@@ -180,4 +180,6 @@ def test_mail_keeps_a_postfix_that_has_no_configuration_of_ours(closed: bool) ->
     kept = main_cf_values(host.text("/etc/postfix/main.cf"))
     assert kept["inet_interfaces"] == "loopback-only"
     assert kept["default_transport"].startswith("retry:")
+    # Nothing is picked up: cleaned with that main.cf, a sender would be one that nobody owns.
+    assert {"inet", "pickup/unix"} <= set(kept["master_service_disable"].split(", "))
     assert "authorized_submit_users" not in kept
