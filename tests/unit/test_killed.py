@@ -81,6 +81,22 @@ def test_death_on_the_way_back(made: Callable[[str], FakeDebian], name: str, bac
         assert Store(cut).is_clean(), f"killed at {at.method} {at.what}"
 
 
+def test_death_while_packages_go_that_came_along() -> None:
+    """apt-get forgets that they only came along before it removes them: no person asked for them.
+
+    But for the one that a person did ask for.
+    """
+    host = bare()
+    host.automatic |= {"libgsasl18", "ssl-cert"}
+    do_apply(host)
+    host.automatic.discard("libgsasl18")
+    for cut, at in cut_off(host, do_remove):
+        put_back(cut)
+        if not Store(cut).load():
+            found = cut.packages.keys() & {"postfix", "msmtp", "libgsasl18", "ssl-cert"}
+            assert found == {"libgsasl18"}, f"killed at {at.method} {at.what}"
+
+
 @pytest.mark.parametrize("command", [do_apply, do_rollback, do_remove])
 def test_no_empty_directory_is_left(command: Command) -> None:
     """Also where nothing but a directory of sysmail's was there yet, or still: it goes."""

@@ -71,7 +71,7 @@ def _remove_packages(
         end_postdrops(writer)
     kept: dict[str, str] = {}
     if former in ("done", "undoing"):
-        kept = keepers.staying(writer, facts.distro, came, checkpoint.packages_along)
+        kept = keepers.staying(writer, facts.distro, came, checkpoint.packages_by_hand)
     going = [name for name in came if name not in kept]
     if going:
         say(f"removing {', '.join(going)}")
