@@ -76,7 +76,7 @@ def _remove_packages(
     if going:
         say(f"removing {', '.join(going)}")
         packages.uninstall(writer, facts.distro, going, say, checkpoint.packages_configured)
-        service.forget_failures(writer, facts)
+        service.forget_failures(writer, facts, gone="postfix" in going)
     packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
     if "postfix" not in kept:
         _remove_leftovers(writer, set(facts.distro.leftovers) - set(checkpoint.leftovers_before))
