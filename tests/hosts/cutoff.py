@@ -390,14 +390,14 @@ def count(bench: Bench, change: Change) -> int:
     return moments
 
 
-def moment(bench: Bench, change: Change, beginning: str) -> int:
-    """The number of the first moment whose name begins so, in a run that nobody cuts off."""
+def moment(bench: Bench, change: Change, words: str) -> int:
+    """The number of the first moment with these words in its name, in a run to its end."""
     count(bench, change)
     for line in bench.host.run("cat /run/killed.moments").stdout.splitlines():
         number, _, name = line.partition(" ")
-        if name.startswith(beginning):
+        if words in name:
             return int(number)
-    raise AssertionError(f"{change.name} has no moment {beginning!r}")
+    raise AssertionError(f"{change.name} has no moment {words!r}")
 
 
 def kill(bench: Bench, change: Change, number: int, how: str, following: int) -> bool:
