@@ -112,7 +112,8 @@ class Bench:
         now = self.look()
         for part, before in self.first.items():
             if isinstance(before, dict) and isinstance(now[part], dict):
-                assert differences(before, now[part]) == [], where  # type: ignore[arg-type]
+                differ = differences(before, now[part])  # type: ignore[arg-type]
+                assert differ == [], f"{where}: {differ}"
             else:
                 assert now[part] == before, f"{where}: {part}: {before} -> {now[part]}"
 
@@ -387,6 +388,16 @@ def count(bench: Bench, change: Change) -> int:
     assert ran is not None, change.name
     assert ran.status == 0, ran.out
     return moments
+
+
+def moment(bench: Bench, change: Change, words: str) -> int:
+    """The number of the first moment with these words in its name, in a run to its end."""
+    count(bench, change)
+    for line in bench.host.run("cat /run/killed.moments").stdout.splitlines():
+        number, _, name = line.partition(" ")
+        if words in name:
+            return int(number)
+    raise AssertionError(f"{change.name} has no moment {words!r}")
 
 
 def kill(bench: Bench, change: Change, number: int, how: str, following: int) -> bool:

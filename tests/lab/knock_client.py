@@ -83,8 +83,9 @@ class Target:
 
 
 def knock(targets: list[Target]) -> None:
-    """Knock until standard input ends."""
+    """Knock until standard input ends; `ready` once each target was tried."""
     selector = selectors.DefaultSelector()
+    ready = False
     selector.register(sys.stdin, selectors.EVENT_READ)
     due = time.monotonic()
     while True:
@@ -101,12 +102,14 @@ def knock(targets: list[Target]) -> None:
                 target.give_up(selector, now - PATIENCE)
                 with contextlib.suppress(OSError):
                     target.attempt(selector)
+            if not ready:
+                print("ready", flush=True)
+                ready = True
 
 
 def main() -> None:
     """Knock at the targets of the first argument, then print the counts."""
     targets = [Target(address, port) for address, port in json.loads(sys.argv[1])]
-    print("ready", flush=True)
     knock(targets)
     print(json.dumps([[t.attempts, t.successes, t.refusals, t.first] for t in targets]))
 

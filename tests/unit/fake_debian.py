@@ -219,6 +219,8 @@ class FakeDebian(FakeHost):
                 self._remove_files(name)
                 self.packages[name] = "rc "
         elif verb == "purge":
+            self.change("apt-get", "marks of what goes", *names)
+            self.automatic -= set(names)  # before anything is removed (measured)
             for name in [name for name in names if name in self.packages]:
                 self.change("dpkg", "purge", name)
                 if self.packages.pop(name) != "rc ":

@@ -81,6 +81,22 @@ def test_death_on_the_way_back(made: Callable[[str], FakeDebian], name: str, bac
         assert Store(cut).is_clean(), f"killed at {at.method} {at.what}"
 
 
+def test_death_while_packages_go_that_came_along() -> None:
+    """apt-get forgets that they only came along before it removes them: no person asked for them.
+
+    But for the one that a person did ask for.
+    """
+    host = bare()
+    host.automatic |= {"libgsasl18", "ssl-cert"}
+    do_apply(host)
+    host.automatic.discard("libgsasl18")
+    for cut, at in cut_off(host, do_remove):
+        put_back(cut)
+        if not Store(cut).load():
+            found = cut.packages.keys() & {"postfix", "msmtp", "libgsasl18", "ssl-cert"}
+            assert found == {"libgsasl18"}, f"killed at {at.method} {at.what}"
+
+
 @pytest.mark.parametrize("command", [do_apply, do_rollback, do_remove])
 def test_no_empty_directory_is_left(command: Command) -> None:
     """Also where nothing but a directory of sysmail's was there yet, or still: it goes."""
@@ -180,4 +196,6 @@ def test_mail_keeps_a_postfix_that_has_no_configuration_of_ours(closed: bool) ->
     kept = main_cf_values(host.text("/etc/postfix/main.cf"))
     assert kept["inet_interfaces"] == "loopback-only"
     assert kept["default_transport"].startswith("retry:")
+    # Nothing is picked up: cleaned with that main.cf, a sender would be one that nobody owns.
+    assert {"inet", "pickup/unix"} <= set(kept["master_service_disable"].split(", "))
     assert "authorized_submit_users" not in kept

@@ -152,10 +152,14 @@ def test_replacing_uses_the_managers_own_way() -> None:
     ]
 
 
-def test_configuration_that_is_left_is_removed_too() -> None:
-    """Removing also takes what dpkg keeps of a package that was replaced: its configuration."""
+@pytest.mark.parametrize("state", ["rc", "ic", "pc"])
+def test_configuration_that_is_left_is_removed_too(state: str) -> None:
+    """Removing also takes what dpkg keeps of a package that was replaced: its configuration.
+
+    Where apt-get was killed between removing and purging, dpkg still wants it installed.
+    """
     host = FakeHost()
-    host.answer("dpkg-query", "rc  postfix 3.7.11\nii  other 1\nun  msmtp 1\n")
+    host.answer("dpkg-query", f"{state}  postfix 3.7.11\nii  other 1\nun  msmtp 1\n")
     host.answer("apt-get")
     packages.uninstall(host, APT, ["postfix", "msmtp", "absent"], print)
     assert [call.what for call in host.changes] == [(*APT.uninstall, "postfix")]

@@ -81,7 +81,8 @@ class Checkpoint:
     are known to a person and no longer turn a proof red. Times are in seconds
     since the epoch. ``steps`` are those that were done before the packages came,
     as in a report. ``relay_asked``: the relay was asked for, not only decided on.
-    ``packages_along`` are those of the brought ones that only came for others' sake, and
+    ``packages_along`` are those of the brought ones that only came for others' sake,
+    ``packages_by_hand`` those of them that a person had asked for when a removal began, and
     ``packages_configured`` those of which the configuration alone was there before.
     ``handed_over``: its packages were left to somebody else, whose package manager may
     outlive whatever happens to us. ``watch``: the timer of the watch ran before.
@@ -109,6 +110,7 @@ class Checkpoint:
     units_before: dict[str, dict[str, bool]] = field(default_factory=dict)
     packages_removing: Optional[list[str]] = None
     packages_along: list[str] = field(default_factory=list)
+    packages_by_hand: list[str] = field(default_factory=list)
     packages_configured: list[str] = field(default_factory=list)
     absent_before: list[str] = field(default_factory=list)
     leftovers_before: list[str] = field(default_factory=list)

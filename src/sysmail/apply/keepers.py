@@ -14,26 +14,28 @@ from sysmail.apply import packages
 from sysmail.distro import Distro
 from sysmail.host.port import Reader, Writer
 
-__all__ = ["staying"]
+__all__ = ["by_hand", "staying"]
+
+
+def by_hand(writer: Writer, distro: Distro, came_along: Iterable[str]) -> list[str]:
+    """Of packages that came only for the sake of others, those that a person asked for since.
+
+    To be asked before the first removal alone: apt-get takes the marks of all that it is
+    about to remove away before it begins (measured), and may be cut off then.
+    """
+    unasked = set(came_along) & set(packages.installed(writer, distro))
+    return sorted(unasked - set(packages.automatic(writer, distro))) if unasked else []
 
 
 def staying(
-    writer: Writer, distro: Distro, names: Sequence[str], came_along: Iterable[str]
+    writer: Writer, distro: Distro, names: Sequence[str], asked_for: Iterable[str]
 ) -> dict[str, str]:
     """Of packages that are about to be removed, those that stay: why, by name.
 
-    ``came_along`` came only for the sake of others. One that is not marked so any more was
-    installed by a person since.
+    ``asked_for``: what ``by_hand`` has found.
     """
-    found: dict[str, str] = {}
-    unasked = set(came_along)
-    if unasked & set(names):
-        still = set(packages.automatic(writer, distro))
-        found = {
-            name: "somebody installed it by hand meanwhile"
-            for name in names
-            if name in unasked and name not in still
-        }
+    wanted = set(asked_for)
+    found = {name: "somebody installed it by hand meanwhile" for name in names if name in wanted}
     if not distro.would_uninstall:
         return found
     going = [name for name in names if name not in found]

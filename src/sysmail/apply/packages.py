@@ -242,7 +242,9 @@ def _in_its_books(writer: Writer, distro: Distro) -> set[str]:
     out = writer.ask(distro.query).out
     known = set(parse.packages(out, distro.name))
     if distro.name == "apt":
-        known |= {words[1] for words in map(str.split, out.splitlines()) if words[:1] == ["rc"]}
+        # The first letter is what is wanted of it: r, or i where apt-get was killed meanwhile.
+        lines = [words for words in map(str.split, out.splitlines()) if len(words) > 1]
+        known |= {words[1] for words in lines if words[0][1:2] == "c"}
     return known
 
 

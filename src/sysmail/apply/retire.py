@@ -25,6 +25,7 @@ _RETRY = b"retry:sysmail was cut off: run `sysmail apply`\n"
 WAITS = (
     b"\n# sysmail: cut off before its configuration was here; mail waits for the next apply.\n"
     b"inet_interfaces = loopback-only\n"
+    b"master_service_disable = inet, pickup/unix, pickup/fifo\n"
     b"default_transport = "
     + _RETRY
     + b"relay_transport = "
@@ -34,6 +35,13 @@ WAITS = (
     + b"virtual_transport = "
     + _RETRY
 )
+"""For a main.cf of a package. What sendmail(1) takes stays in maildrop, as it was written.
+
+Picked up, it would be cleaned with that file and keep the sender of it: with no domain in
+the host's name that is user@host.localdomain, which no table of ours knows later, and a
+server with a login says 553 to (measured: all such mail bounced). And a queue has a
+lifetime, maildrop has none.
+"""
 CLOSED = (
     b"\n# sysmail: Postfix is about to go; sendmail takes no more mail.\n"
     b"authorized_submit_users = !static:all\n"

@@ -57,12 +57,16 @@ def retire(writer: Writer, facts: Facts) -> None:
         act(writer, facts, "disable")
 
 
-def forget_failures(writer: Writer, facts: Facts) -> None:
+def forget_failures(writer: Writer, facts: Facts, *, gone: bool) -> None:
     """After its package went, which may have been cut off while it was started: nothing has failed.
 
-    systemd keeps showing a unit that failed, also where its file is gone.
+    systemd keeps showing a unit that failed, also where its file is gone. ``gone``: Postfix is,
+    and a unit that its package still stops fails a moment later (measured: on Debian the
+    package only waits for postfix.service, and not for postfix@-.service).
     """
     if facts.systemd and facts.distro is not None:
+        if gone:
+            writer.run(["systemctl", "stop", *facts.distro.units])
         writer.run(["systemctl", "reset-failed", *facts.distro.units])
 
 

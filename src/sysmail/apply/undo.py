@@ -6,7 +6,17 @@ import re
 from typing import Callable
 
 from sysmail import queue
-from sysmail.apply import disk, guard, leaving, neighbour, packages, service, submission, timer
+from sysmail.apply import (
+    disk,
+    guard,
+    keepers,
+    leaving,
+    neighbour,
+    packages,
+    service,
+    submission,
+    timer,
+)
 from sysmail.apply.checkpoint import (
     FORGOTTEN,
     HOME,
@@ -117,6 +127,9 @@ def _start_way_back(
     if checkpoint.packages_removing is None:
         checkpoint.packages_lost = lost(checkpoint, facts)
         checkpoint.packages_removing = brought(writer, checkpoint, facts)
+        if checkpoint.state == "done" and facts.distro is not None:
+            along = set(checkpoint.packages_along) & set(checkpoint.packages_removing)
+            checkpoint.packages_by_hand = keepers.by_hand(writer, facts.distro, along)
     guard.place(writer)
     former, checkpoint.state = checkpoint.state, "undoing"
     try:

@@ -71,12 +71,12 @@ def _remove_packages(
         end_postdrops(writer)
     kept: dict[str, str] = {}
     if former in ("done", "undoing"):
-        kept = keepers.staying(writer, facts.distro, came, checkpoint.packages_along)
+        kept = keepers.staying(writer, facts.distro, came, checkpoint.packages_by_hand)
     going = [name for name in came if name not in kept]
     if going:
         say(f"removing {', '.join(going)}")
         packages.uninstall(writer, facts.distro, going, say, checkpoint.packages_configured)
-        service.forget_failures(writer, facts)
+        service.forget_failures(writer, facts, gone="postfix" in going)
     packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
     if "postfix" not in kept:
         _remove_leftovers(writer, set(facts.distro.leftovers) - set(checkpoint.leftovers_before))
