@@ -366,7 +366,9 @@ def test_arch_is_a_pacman_host(fresh_host: FreshHost) -> None:
 def test_nothing_of_a_lab_stays(number: signal.Signals) -> None:
     """Ended in whatever way, a lab's namespaces, mounts and processes go; killed, by clean."""
     script = (
-        "import time\nfrom lab import Lab\n"
+        # Whoever starts tests in the background has SIGINT ignored in all that they start.
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from lab import Lab\n"
         "with Lab() as lab:\n lab.host('x')\n print(lab.id, flush=True)\n time.sleep(99)\n"
     )
     process = subprocess.Popen(
