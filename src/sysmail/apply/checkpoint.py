@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
 
 from sysmail.apply import journal
@@ -290,10 +290,12 @@ def finish(writer: Writer, checkpoint: Checkpoint) -> None:
     the change of one name is the end.
     """
     written = f"{checkpoint.directory}/journal.new"
-    writer.write(written, _text(checkpoint), 0o600)
+    # Not done in memory before it is on the disk: what fails here is undone as what is open is.
+    writer.write(written, _text(replace(checkpoint, state="done")), 0o600)
     for entry in checkpoint.files:
         writer.remove(entry["path"] + FORMER)
     writer.rename(written, f"{checkpoint.directory}/journal.json")
+    checkpoint.state = "done"
 
 
 def _text(checkpoint: Checkpoint) -> bytes:

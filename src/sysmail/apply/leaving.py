@@ -12,7 +12,7 @@ from typing import Callable
 from sysmail import queue
 from sysmail.apply import service
 from sysmail.apply.retire import close_sendmail, drain, open_sendmail, stop_for_good
-from sysmail.errors import RefusedError, StepError
+from sysmail.errors import HostError, RefusedError, StepError, SysmailError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Reader, Writer
 
@@ -105,7 +105,7 @@ def stop_empty(writer: Writer, facts: Facts, say: Callable[[str], None]) -> None
     close_sendmail(writer)
     try:
         stop_for_good(writer, facts, say)
-    except StepError as error:
+    except (StepError, HostError) as error:
         _reopen(writer, facts)
         if error.code == "queue-not-drained":
             raise _stays(error, goes=True) from error
@@ -122,7 +122,7 @@ def _reopen(writer: Writer, facts: Facts) -> None:
     service.act(writer, facts, "restart")
 
 
-def _stays(error: StepError, *, goes: bool) -> RefusedError:
+def _stays(error: SysmailError, *, goes: bool) -> RefusedError:
     return RefusedError(
         "queue-not-empty",
         error.message + (", and removing Postfix would lose it" if goes else ""),

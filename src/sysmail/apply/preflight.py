@@ -130,17 +130,18 @@ def _kilobytes(size: int) -> str:
     return f"{size // 1024} kB" if size < 10 * 1024**2 else f"{size // 1024**2} MB"
 
 
-def wait_for_packages(writer: Writer, distro: Distro, seconds: float = LOCK_SECONDS) -> None:
-    """RefusedError that names who holds the package manager, if that lasts.
+def wait_for_packages(writer: Writer, distro: Distro, seconds: float = LOCK_SECONDS) -> bool:
+    """RefusedError that names who holds the package manager, if that lasts; whether it waited.
 
     Also where nothing has to be installed: whoever installs or upgrades Postfix just now
     writes the same files and starts the same service.
     """
-    deadline = writer.elapsed() + seconds
+    deadline, waited = writer.elapsed() + seconds, False
     while True:
         busy = _busy(writer, distro)
         if not busy:
-            return
+            return waited
+        waited = True
         if writer.elapsed() >= deadline:
             break
         writer.sleep(PAUSE)

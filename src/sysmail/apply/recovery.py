@@ -6,7 +6,7 @@ from typing import Callable, Optional
 
 from sysmail import queue, signals
 from sysmail.apply import guard, packages, service
-from sysmail.apply.checkpoint import WAITING, Checkpoint, Store, save
+from sysmail.apply.checkpoint import WAITING, Checkpoint, Store, finish
 from sysmail.apply.retire import open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.apply.undo import tidy, undo
@@ -115,8 +115,7 @@ def revert(
         facts = collect(writer)
         if not facts.master_running:
             service.act(writer, facts, "start")
-        checkpoint.state = "done"
-        save(writer, checkpoint)
+        finish(writer, checkpoint)
         return f"{error.message}: it stays as it is now; `sysmail apply` goes on from there"
     return ""
 

@@ -95,7 +95,9 @@ def restart_anyhow(writer: Writer, facts: Facts) -> str:
     except StepError as error:
         trouble = error
     # On Debian the unit that is asked starts in any case, and the one of the master fails.
-    if facts.systemd and not is_running(writer, facts):
+    # At boot its start waits for the unit that we run in.
+    down = not guard.is_running_at_boot(writer) and not is_running(writer, facts)
+    if facts.systemd and down:
         # A unit that tries again removes the PID file of whatever runs (systemd.service(5)).
         units = facts.distro.units if facts.distro is not None else ("postfix.service",)
         writer.run(["systemctl", "stop", *units])

@@ -148,7 +148,6 @@ class Transaction:
         """The new state is in force."""
         self._read_units()
         disk.flush(self._writer)
-        self.checkpoint.state = "done"
         finish(self._writer, self.checkpoint)
 
     def _distro(self) -> Distro:
@@ -160,6 +159,10 @@ class Transaction:
 
     def prepare(self, step: InstallPackages) -> None:
         """Write down what is there before packages come; whoever installs them may be cut off."""
+        if not self.checkpoint.packages_asked:
+            # Anew: others may have installed something since the facts were collected.
+            now = packages.installed(self._writer, self._distro())
+            self.checkpoint.packages_before = sorted(now)
         self.checkpoint.packages_asked += list(step.names)
         # Not known until it is over, also where an earlier step has installed something.
         self.checkpoint.packages_brought = self.checkpoint.packages_lost = None

@@ -69,10 +69,10 @@ def undo(
     notes, former = _start_way_back(writer, checkpoint, facts, say)
     came = checkpoint.packages_removing or []
     running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
-    _end_watch(writer, facts, checkpoint)
     if running and _changed(checkpoint, _SUBMISSION):
         submission.stop(writer, running)  # Postfix, which may come back, needs its port
     kept = undo_packages(writer, facts, checkpoint, former, say)
+    _end_watch(writer, facts, checkpoint)  # after what may still be refused
     if facts.postfix is not None and "postfix" not in came and _changed(checkpoint, _POSTFIX):
         # Stopped while its tables change back, so that no message is mapped half and half.
         service.act(writer, facts, "stop")

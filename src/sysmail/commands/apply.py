@@ -66,6 +66,9 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
     """
     pending = next((c for c in Store(writer).load() if c.handed_over and c.state != "done"), None)
     situation = look(writer, given, flags, relay=relay)
+    distro = situation.facts.distro
+    if situation.steps and pending is None and distro and wait_for_packages(writer, distro):
+        situation = look(writer, given, flags, relay=relay)  # somebody has just changed packages
     adopted: tuple[str, ...] = ()
     if situation.steps and pending is None:
         adopted = refuse_takeover(writer, situation, adopt=adopt)
@@ -77,8 +80,6 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
         error.message += "; nothing was changed"
         raise
     if situation.steps:
-        if situation.facts.distro is not None and pending is None:
-            wait_for_packages(writer, situation.facts.distro)
         check_steps(writer, situation.facts, situation.steps)
     note_outage(writer, situation, trouble)
     if not situation.steps and not acknowledge and pending is None:

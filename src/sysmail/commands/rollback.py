@@ -64,7 +64,9 @@ def foresee(writer: Writer) -> Report:
     goes = removes_postfix(writer, checkpoints, facts)
     waiting: list[object] = []
     if facts.postfix is not None:
-        waiting += leaving.refuse_stuck(writer, facts, _since(checkpoints, goes=goes), goes=goes)
+        waiting += leaving.refuse_stuck(
+            writer, facts, _since(checkpoints, writer.now(), goes=goes), goes=goes
+        )
     kept = [f"{len(waiting)} messages in the queue would leave first"] if waiting else []
     report = _report(writer, "remove", "changes", checkpoints[::-1], kept)
     return replace(report, exit_code=2, changed=False, route=None)
@@ -82,12 +84,16 @@ def _let_leave(
     goes = removes_postfix(writer, undone, facts)
     if facts.postfix is None or not (goes or (first and not force)):
         return
-    leaving.let_leave(writer, facts, _since(undone, goes=goes), say, goes=goes)
+    leaving.let_leave(writer, facts, _since(undone, writer.now(), goes=goes), say, goes=goes)
 
 
-def _since(undone: list[Checkpoint], *, goes: bool) -> float:
-    """From when on mail is sysmail's: what an owner's Postfix had before stays with it."""
-    return 0.0 if goes else min(checkpoint.time for checkpoint in undone)
+def _since(undone: list[Checkpoint], now: float, *, goes: bool) -> float:
+    """From when on mail is sysmail's: what an owner's Postfix had before stays with it.
+
+    A clock that was set back says nothing of what came since: then all of it.
+    """
+    since = min(checkpoint.time for checkpoint in undone)
+    return 0.0 if goes or since > now else since
 
 
 def _checkpoints(writer: Writer) -> list[Checkpoint]:

@@ -66,6 +66,7 @@ def run(writer: Writer, say: Say) -> Report:
         _bring_up(transaction, writer, facts, sender, catcher.port, say)
         say("sending a message through every entrance")
         arrivals = _send_all(writer, catcher, sender, token)
+        signals.hold()  # from here on it is put back in any case
     except BaseException as error:
         signals.hold()
         kept, _ = _put_back(writer, checkpoint, facts, sender, say)
@@ -76,7 +77,6 @@ def run(writer: Writer, say: Say) -> Report:
         raise
     finally:
         catcher.close()
-    signals.hold()
     kept, waiting = _put_back(writer, checkpoint, facts, sender, say)
     differences = [kept] if kept else _differences(facts, collect(writer))
     return _report(arrivals, waiting, differences)

@@ -20,6 +20,7 @@ __all__ = ["Storage"]
 # linux/fs.h: _IOR('f', 1, long), and the flags that lsattr(1) shows as i and a.
 _GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16
 _UNCHANGEABLE = 0x10 | 0x20
+UNLIMITED = 2**62
 
 
 class Storage:
@@ -41,7 +42,8 @@ class Storage:
         mounted = there == path and not os.path.isdir(path) and _is_mount_point(path)
         return Room(
             device=os.stat(folder).st_dev,
-            free=volume.f_bfree * volume.f_frsize,
+            # Where no blocks are counted (ramfs, a tmpfs without a limit), nothing is known.
+            free=volume.f_bfree * volume.f_frsize if volume.f_blocks else UNLIMITED,
             inodes=files,
             read_only=_is_read_only(folder) or (mounted and _is_read_only(path)),
             immutable=stuck,
