@@ -132,8 +132,9 @@ class Store:
                 raise HostError(
                     "journal-damaged",
                     f"{path} is damaged: {error}",
-                    f"the former contents of files are beside it; put back what you need, then "
-                    f"move {HOME}/checkpoints/{name} away",
+                    "the former contents of files are beside it, those that may hold a secret in "
+                    f"{SECRETS}/{name}; put back what you need of both, then move "
+                    f"{HOME}/checkpoints/{name} away, with which the others go too",
                 ) from error
         return found
 
