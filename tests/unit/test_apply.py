@@ -414,6 +414,7 @@ def test_damaged_journal_is_told(damage: str) -> None:
             run()
         assert caught.value.code == "journal-damaged"
         assert "checkpoints/0001" in caught.value.remedy
+        assert "secrets/0001" in caught.value.remedy
     assert [call for call in host.changes if call.method != "rmtree"] == []
 
 

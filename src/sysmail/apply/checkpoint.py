@@ -253,8 +253,9 @@ def _damaged(name: str, what: str) -> HostError:
     return HostError(
         "journal-damaged",
         what,
-        "the former contents of files are beside it; put back what you need, then "
-        f"move {HOME}/checkpoints/{name} away",
+        "the former contents of files are beside it, those that may hold a secret in "
+        f"{SECRETS}/{name}; put back what you need of both, then move "
+        f"{HOME}/checkpoints/{name} away, with which the others go too",
     )
 
 
