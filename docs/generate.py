@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 from docs.ansible_files import FILES, roles_markdown  # noqa: E402
 from docs.error_codes import error_codes_markdown  # noqa: E402
+from docs.test_counts import transaction_tests_markdown  # noqa: E402
 
 from sysmail.cli.prometheus import metrics_markdown  # noqa: E402
 from sysmail.distro import DISTROS, Distro  # noqa: E402
@@ -113,6 +114,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "by-products": by_products_markdown,
     "roles": roles_markdown,
     "metrics": metrics_markdown,
+    "transaction-tests": transaction_tests_markdown,
 }
 
 _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
