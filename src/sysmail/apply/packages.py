@@ -154,7 +154,9 @@ def bring_back(
         if done.status != 0 and distro.repair:
             _call(writer, distro, distro.repair, say)
             # Unpacked without what it depends on, it can only go: a minus says so (apt-get(8)).
-            going = [f"{name}-" for name in _half(writer, distro, brought)]
+            # dpkg(1) removes nothing that was killed while it was unpacked; whole again, it goes.
+            states = _states(writer, distro, _half(writer, distro, brought))
+            going = [name if state[1] == "H" else f"{name}-" for name, state in states.items()]
             done = _call(writer, distro, [*distro.restore, *absent, *going], say)
         if done.status != 0:
             raise _failure("packages-not-restored", f"install {', '.join(absent)}", distro, done)
