@@ -179,13 +179,11 @@ class Transaction:
         self._settle()
         before = set(self.checkpoint.packages_before)
         now = packages.installed(self._writer, self._distro())
-        self.checkpoint.packages_brought = sorted(set(now) - before)
+        self.checkpoint.packages_brought = packages.came_for(
+            self._writer, self._distro(), self.checkpoint.packages_asked, sorted(before)
+        )
         self.checkpoint.packages_lost = sorted(before - set(now))
         if self.checkpoint.handed_over:
-            asked = self.checkpoint.packages_asked
-            self.checkpoint.packages_brought = packages.came_for(
-                self._writer, self._distro(), asked, self.checkpoint.packages_before
-            )
             self.checkpoint.packages_lost = []
         along = set(packages.automatic(self._writer, self._distro()))
         self.checkpoint.packages_along = sorted(along & set(self.checkpoint.packages_brought))
