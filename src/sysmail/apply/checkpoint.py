@@ -23,6 +23,7 @@ from typing import Any, Optional
 from sysmail.apply import journal
 from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
+from sysmail.msmtp import DIRECTORY as SUBMISSION
 from sysmail.msmtp import MSMTPRC
 
 __all__ = [
@@ -295,6 +296,8 @@ def finish(writer: Writer, checkpoint: Checkpoint) -> None:
     writer.write(written, _text(replace(checkpoint, state="done")), 0o600)
     for entry in checkpoint.files:
         writer.remove(entry["path"] + FORMER)
+    if any(entry["path"].startswith(SUBMISSION + "/") for entry in checkpoint.files):
+        writer.rmdir(SUBMISSION)  # where all in it was removed
     writer.rename(written, f"{checkpoint.directory}/journal.json")
     checkpoint.state = "done"
 

@@ -15,7 +15,6 @@ from sysmail.distro import Distro
 from sysmail.errors import HostError, StepError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
-from sysmail.msmtp import DIRECTORY as SUBMISSION_DIRECTORY
 from sysmail.plan import (
     DownloadPackages,
     InstallPackages,
@@ -127,8 +126,6 @@ class Transaction:
             remember(self._writer, self.checkpoint, step.path, None)
             self._writer.keep(step.path, step.path + FORMER)
             self._writer.remove(step.path)
-            if step.path.startswith(SUBMISSION_DIRECTORY + "/"):
-                self._writer.rmdir(SUBMISSION_DIRECTORY)  # once it is empty
             self._units_changed |= step.path.startswith(UNITS)
         elif isinstance(step, (Service, Timer)):
             self._serve(step)
