@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Callable
+
 import pytest
 
+from sysmail import distro
 from sysmail.apply import Store, recover
 from sysmail.commands import rollback
 from unit.fake_debian import FakeDebian
 from unit.fake_host import Call
-from unit.test_apply import COMMANDS, bare, cut_off, do_apply, silent
+from unit.test_apply import COMMANDS, bare, cut_off, do_apply, put_back, silent
+from unit.test_mailu import go, relay
 
 OURS = {"postfix", "ssl-cert", "msmtp", "libgsasl18"}
 
@@ -81,3 +86,53 @@ def test_an_owners_wish_to_remove_what_nobody_needs_is_not_ours_to_fulfil() -> N
     rollback.remove(host, silent, force=False)
     assert "old-library" in host.packages
     assert OURS & host.packages.keys() == set()
+
+
+def test_a_postfix_that_stays_keeps_its_services() -> None:
+    """Who keeps Postfix finds the master.cf of its package, and not none at all."""
+    host = bare()
+    do_apply(host)
+    do_apply(host, sender="no-reply@example.org")
+    host.somebody_installs("mailutils")
+    host.needs["mailutils"] = "postfix"
+    rollback.remove(host, silent, force=False)
+    assert host.text("/etc/postfix/master.cf") == "# the package's master.cf\n"
+    assert host.running is None
+
+
+def _locking(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package manager whose lock is that a file is there, as pacman's is; its path."""
+    lock = "/var/lib/manager/db.lck"
+    row = replace(distro.APT, locks=(lock,), lock_files=(lock,))
+    monkeypatch.setattr(distro, "DISTROS", (row,))
+    return lock
+
+
+@pytest.mark.parametrize("command", [go, lambda host: rollback.rollback(host, silent, force=True)])
+def test_a_lock_that_a_cut_off_download_left_is_ours(
+    monkeypatch: pytest.MonkeyPatch, command: Callable[[FakeDebian], object]
+) -> None:
+    """Cut off while packages are downloaded, the next command lets the manager in again."""
+    lock = _locking(monkeypatch)
+    host = relay()
+    if command is not go:
+        go(host)
+    downloads = 0
+    for cut, at in cut_off(host, command):
+        if "--download-only" in at.what:
+            downloads += 1
+            cut.put(lock, "")
+            put_back(cut)
+            assert lock not in cut.entries
+            assert Store(cut).is_clean()
+    assert downloads
+
+
+def test_a_lock_of_somebody_else_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing of ours was cut off, nobody's lock is taken away."""
+    lock = _locking(monkeypatch)
+    host = relay()
+    go(host)
+    host.put(lock, "")
+    put_back(host)
+    assert lock in host.entries

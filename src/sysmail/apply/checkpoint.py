@@ -87,6 +87,9 @@ class Checkpoint:
     ``packages_configured`` those of which the configuration alone was there before.
     ``handed_over``: its packages were left to somebody else, whose package manager may
     outlive whatever happens to us. ``watch``: the timer of the watch ran before.
+    ``fetching``: packages are being downloaded, so that the lock that a package manager left
+    which was killed with us is ours. ``notes`` are what a person has to be told of the way
+    back, by whoever ends it.
     """
 
     number: int
@@ -119,6 +122,8 @@ class Checkpoint:
     relay_asked: bool = False
     handed_over: bool = False
     watch: bool = False
+    fetching: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @property
     def directory(self) -> str:
@@ -193,7 +198,7 @@ class Store:
             return left == ["kept"] or self._reader.state(HOME, content=False) is None
         secrets = set(self._reader.names(SECRETS))
         whole = len(found) == len(names) and secrets <= {f"{c.number:04d}" for c in found}
-        if not whole or any(c.state != "done" for c in found):
+        if not whole or any(c.state != "done" or c.fetching for c in found):
             return False
         if self._reader.state(MEMORY + TEMPORARY, content=False) is not None:
             return False

@@ -117,7 +117,7 @@ class Transaction:
     def do(self, step: Step) -> None:
         """Carry out one step. StepError or HostError when it fails."""
         if isinstance(step, DownloadPackages):
-            packages.fetch(self._writer, self._distro(), step.names, step.replaced, self._say)
+            self._fetch(step)
         elif isinstance(step, InstallPackages):
             self._install(step)
         elif isinstance(step, WriteFile):
@@ -187,6 +187,12 @@ class Transaction:
         if "postfix" in self.checkpoint.packages_brought:
             retire.end_postdrops(self._writer)
         save(self._writer, self.checkpoint)
+
+    def _fetch(self, step: DownloadPackages) -> None:
+        self.checkpoint.fetching = True
+        save(self._writer, self.checkpoint)
+        packages.fetch(self._writer, self._distro(), step.names, step.replaced, self._say)
+        self.checkpoint.fetching = False
 
     def _install(self, step: InstallPackages) -> None:
         self.prepare(step)

@@ -69,10 +69,12 @@ def _remove_packages(
     if gone or checkpoint.packages_replaced:
         packages.bring_back(writer, facts.distro, gone, before, came, say)
         end_postdrops(writer)
+    known = packages.installed(writer, facts.distro)
+    there = [name for name in came if name in known]  # some may have gone already
     if former != "done":
-        packages.mend(writer, facts.distro, came, say)
+        packages.mend(writer, facts.distro, there, say)
     # Also of what was cut off: somebody may have installed what needs it before this process came.
-    kept = keepers.staying(writer, facts.distro, came, checkpoint.packages_by_hand)
+    kept = keepers.staying(writer, facts.distro, there, checkpoint.packages_by_hand)
     going = [name for name in came if name not in kept]
     if going:
         say(f"removing {', '.join(going)}")
