@@ -370,7 +370,7 @@ class FakeDebian(FakeHost):
     # Postfix and its service.
 
     def _start(self) -> bool:
-        if not self.starts or "/etc/postfix/main.cf" not in self.entries:
+        if not self.starts or self._refused("/etc/postfix"):
             self.log.append("Nov 22 10:00:00 web1 postfix/master[9]: fatal: bad configuration")
             self.running = None
             return False
@@ -383,6 +383,15 @@ class FakeDebian(FakeHost):
         if {"0.0.0.0", "::"} & set(self._listening()):
             self.exposed.append(self.changes[-1].what[0] if self.changes else "at first")
         return True
+
+    def _refused(self, config: str) -> str:
+        """Why no Postfix starts with the files of a directory."""
+        for path in (f"{config}/main.cf", f"{config}/master.cf"):
+            if path not in self.entries:
+                return f"open {path}: No such file or directory"
+        text = self.text(f"{config}/main.cf")
+        odd = [x for x in text.split("\n") if x.strip() and x[0] not in "# \t" and "=" not in x]
+        return f"{config}/main.cf: missing '=' after attribute name: \"{odd[0]}\"" if odd else ""
 
     def _stop(self) -> None:
         self.running = None
@@ -498,13 +507,17 @@ class FakeDebian(FakeHost):
         return _said(argv, "".join(line + "\n" for line in found), 0 if found else 1)
 
     def _postconf(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if "-M" in argv:
+            why = self._refused(argv[argv.index("-c") + 1] if "-c" in argv else "/etc/postfix")
+            return _said(argv, "", 1 if why else 0, f"postconf: fatal: {why}\n" if why else "")
         if "-m" in argv:
             return _said(argv, "pipemap\nregexp\ntexthash\nunix\n")
         values = {} if "-n" in argv else dict(DEFAULTS)
         if "-d" not in argv:
-            if "/etc/postfix/main.cf" not in self.entries:
-                return _said(argv, "", 1, "postconf: fatal: open /etc/postfix/main.cf\n")
-            values.update(main_cf_values(self.text("/etc/postfix/main.cf")))
+            config = argv[argv.index("-c") + 1] if "-c" in argv else "/etc/postfix"
+            if f"{config}/main.cf" not in self.entries:
+                return _said(argv, "", 1, f"postconf: fatal: open {config}/main.cf\n")
+            values.update(main_cf_values(self.text(f"{config}/main.cf")))
         return _said(argv, "".join(f"{k} = {v}\n" for k, v in sorted(values.items())))
 
     def _postfix(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
@@ -516,6 +529,8 @@ class FakeDebian(FakeHost):
         """An instance of its own, as in ``postfix -c /run/sysmail/scratch/etc start``."""
         config, verb = argv[2], argv[3]
         pid_file = f"{config.rpartition('/')[0]}/spool/pid/master.pid"
+        if verb == "check":
+            return _said(argv, "", 1 if self._refused(config) else 0)
         if verb == "start":
             port = re.search(r"^([0-9]+) +inet", self.text(f"{config}/master.cf"), re.MULTILINE)
             if not self.scratch_starts or port is None:

@@ -15,6 +15,7 @@ from sysmail.apply import (
     neighbour,
     packages,
     service,
+    startable,
     submission,
     timer,
 )
@@ -71,7 +72,7 @@ def undo(
     mail: of an apply that was in force, the mail is let leave first.
     """
     try:
-        _undo(writer, checkpoint, say, force=force)
+        odd = _undo(writer, checkpoint, say, force=force)
         if older is not None:
             _note(older, checkpoint.notes)
             save(writer, older)
@@ -79,7 +80,7 @@ def undo(
     except SysmailError as error:
         error.notes = tuple(checkpoint.notes)
         raise
-    return checkpoint.notes
+    return [*checkpoint.notes, *odd]
 
 
 def _note(checkpoint: Checkpoint, notes: Iterable[str]) -> None:
@@ -89,7 +90,8 @@ def _note(checkpoint: Checkpoint, notes: Iterable[str]) -> None:
 
 def _undo(
     writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], *, force: bool
-) -> None:
+) -> list[str]:
+    """What is odd about the services now, in sentences: what is undone next may end that."""
     check_undo(writer, [checkpoint], force=force)
     facts = collect(writer)
     if checkpoint.state != "done":
@@ -101,29 +103,51 @@ def _undo(
         submission.stop(writer, running)  # Postfix, which may come back, needs its port
     kept = undo_packages(writer, facts, checkpoint, former, say)
     _end_watch(writer, facts, checkpoint)  # after what may still be refused
+    broken = ""
     if facts.postfix is not None and "postfix" not in came and _changed(checkpoint, _POSTFIX):
-        # Stopped while its tables change back, so that no message is mapped half and half.
-        service.act(writer, facts, "stop")
-        # A clock that was set back says nothing of what came since.
-        _requeue(writer, checkpoint.time if checkpoint.time <= writer.now() else 0.0)
+        broken = _why_not_started(writer, facts, checkpoint)
+        if not broken:
+            # Stopped while its tables change back, so that no message is mapped half and half.
+            service.act(writer, facts, "stop")
+            # A clock that was set back says nothing of what came since.
+            _requeue(writer, checkpoint.time if checkpoint.time <= writer.now() else 0.0)
     swapped = bool(checkpoint.packages_lost or checkpoint.packages_replaced)
     swapped |= "postfix" in {*came, *checkpoint.packages_asked}
     closed = "postfix" in kept
     restore_files(writer, checkpoint, removed=bool(came), swapped=swapped, closed=closed)
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
-    _note(checkpoint, _restart_services(writer, checkpoint, facts))
+    odd = _restart_services(writer, checkpoint, facts, broken)
     _note(checkpoint, (f"{name} stays installed: {why}" for name, why in kept.items()))
     disk.flush(writer)
+    return odd
 
 
-def _restart_services(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> list[str]:
-    """Everything runs as it did, with its former files; a sentence for what is odd."""
+def _why_not_started(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> str:
+    """Why the Postfix that ran before will not start again, in its own words, or empty.
+
+    At boot an address of the host's may not be there yet: nothing is asked then.
+    """
+    if not checkpoint.service.get("running") or guard.is_running_at_boot(writer):
+        return ""
+    return startable.why_not_started(writer, facts, checkpoint)
+
+
+def _restart_services(
+    writer: Writer, checkpoint: Checkpoint, facts: Facts, broken: str
+) -> list[str]:
+    """Everything runs as it did, with its former files; a sentence for what is odd.
+
+    ``broken``: why Postfix would not start with those.
+    """
     units = _changed(checkpoint, ("/etc/systemd/",)) or guard.is_running_at_boot(writer)
     if facts.systemd and units:
         writer.run(["systemctl", "daemon-reload"])
     facts = collect(writer)
-    notes = _restore_service(writer, facts, checkpoint) if facts.postfix is not None else []
+    notes = [_still(facts, broken)] if broken else []
+    if facts.postfix is not None:
+        _restore_link(writer, facts, checkpoint)
+        notes += [] if broken else _restore_service(writer, facts, checkpoint)
     _restore_submission(writer, checkpoint, facts)
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
@@ -260,10 +284,23 @@ def tidy(writer: Writer) -> None:
         writer.rmdir(HOME)
 
 
+def _still(facts: Facts, broken: str) -> str:
+    """The sentence for a Postfix whose former files are broken, whoever broke them."""
+    now = "still runs with the configuration that it was started with"
+    return (
+        f"Postfix {now if facts.master_running else 'does not run'}; it will not start again until "
+        f"its files, which are as they were before, are mended: {broken}"
+    )
+
+
+def _restore_link(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
+    enabled = checkpoint.service.get("enabled", False)
+    if facts.systemd and facts.service.enabled != enabled:
+        service.act(writer, facts, "enable" if enabled else "disable")
+
+
 def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> list[str]:
     was = checkpoint.service
-    if facts.systemd and facts.service.enabled != was.get("enabled", False):
-        service.act(writer, facts, "enable" if was.get("enabled") else "disable")
     if was.get("running"):
         # Not reload: inet_interfaces may differ (docs/promises.md).
         odd = service.restart_anyhow(writer, facts)
