@@ -33,8 +33,9 @@ class Distro:
     empty where there is no such state. ``would_uninstall`` prints what removing packages would do.
     ``automatic`` prints the packages that only came with others, a name a line, and
     ``mark_automatic`` says so of packages.
-    ``would_remove`` prints what would go with packages, those that came for their sake alone
-    included; ``locks`` are files that the package manager has locked while it is at work,
+    ``dependencies`` prints whatever packages may need, a name a line, and what those may need.
+    Where it is empty ``would_remove`` prints which of packages nothing else needs.
+    ``locks`` are files that the package manager has locked while it is at work,
     ``lock_files`` those that are there only then; a manager that is killed leaves them, and then
     nobody else gets in.
     ``repair`` finishes what a cut-off installation left half done, before
@@ -59,6 +60,7 @@ class Distro:
     environment: Mapping[str, str]
     automatic: tuple[str, ...]
     mark_automatic: tuple[str, ...]
+    dependencies: tuple[str, ...]
     would_remove: tuple[str, ...]
     locks: tuple[str, ...]
     lock_files: tuple[str, ...]
@@ -76,11 +78,15 @@ class Distro:
 
 _MTAS = tuple(package for found in NEIGHBOURS for package in found.packages)
 
+_NO_MORE = ("-o", "APT::Get::AutomaticRemove=false")
+"""Where the host's owner has apt remove what nobody needs: never with a call of ours."""
+
 _APT_INSTALL = (
     "apt-get",
     "install",
     "-y",
     "-q",
+    *_NO_MORE,
     "--no-install-recommends",
     "-o",
     "Dpkg::Use-Pty=0",
@@ -109,6 +115,7 @@ APT = Distro(
         "purge",
         "-y",
         "-q",
+        *_NO_MORE,
         "-o",
         "Dpkg::Use-Pty=0",
         "-o",
@@ -119,27 +126,20 @@ APT = Distro(
         "remove",
         "-y",
         "-q",
+        *_NO_MORE,
         "-o",
         "Dpkg::Use-Pty=0",
         "-o",
         "DPkg::Lock::Timeout=300",
     ),
-    would_uninstall=("apt-get", "-s", "-q", "purge"),
+    would_uninstall=("apt-get", "-s", "-q", *_NO_MORE, "purge"),
     repair=("dpkg", "--configure", "-a", "--force-confold"),
     environment={"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"},
     automatic=("apt-mark", "showauto"),
     mark_automatic=("apt-mark", "auto"),
-    # By dependencies alone: by default what anything else suggests would be kept, and left behind.
-    would_remove=(
-        "apt-get",
-        "-s",
-        "-q",
-        "-o",
-        "APT::AutoRemove::RecommendsImportant=false",
-        "-o",
-        "APT::AutoRemove::SuggestsImportant=false",
-        "autoremove",
-    ),
+    # Also where an installation was cut off before what it was for had come.
+    dependencies=("apt-cache", "depends", "--recurse", "--important"),
+    would_remove=(),
     locks=("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"),
     lock_files=(),
     postfix=("postfix",),
@@ -174,7 +174,9 @@ PACMAN = Distro(
     environment={},
     automatic=("pacman", "-Qdq"),
     mark_automatic=("pacman", "-D", "--asdeps"),
-    would_remove=("pacman", "-Rs", "--print", "--print-format", "Remv %n"),
+    dependencies=(),
+    # What anything else needs is left out: those may be somebody else's.
+    would_remove=("pacman", "-Rsu", "--print", "--print-format", "Remv %n"),
     locks=("/var/lib/pacman/db.lck",),
     lock_files=("/var/lib/pacman/db.lck",),
     postfix=("postfix",),
@@ -213,6 +215,7 @@ DNF = Distro(
     environment={},
     automatic=(),
     mark_automatic=(),
+    dependencies=(),
     would_remove=(),
     locks=(),
     lock_files=(),
@@ -246,6 +249,7 @@ ZYPPER = Distro(
     environment={},
     automatic=(),
     mark_automatic=(),
+    dependencies=(),
     would_remove=(),
     locks=(),
     lock_files=(),
@@ -279,6 +283,7 @@ APK = Distro(
     environment={},
     automatic=(),
     mark_automatic=(),
+    dependencies=(),
     would_remove=(),
     locks=(),
     lock_files=(),

@@ -36,9 +36,13 @@ EXIT_NOPERM = 77
 
 
 class SysmailError(Exception):
-    """A failure with a stable ``code``, a ``message`` and a ``remedy``, all one line each."""
+    """A failure with a stable ``code``, a ``message`` and a ``remedy``, all one line each.
+
+    ``notes`` are sentences about what was done all the same before it failed.
+    """
 
     exit_code = 1
+    notes: tuple[str, ...] = ()
 
     def __init__(self, code: str, message: str, remedy: str) -> None:
         super().__init__(message)

@@ -29,7 +29,7 @@ def guarded(command: str, work: Callable[[], Report]) -> Report:
     except SysmailError as error:
         problem = Problem(error.code, error.message, error.remedy)
         outcome = "refused" if error.exit_code != 1 else "failed"
-        return Report(command, outcome, error.exit_code, errors=(problem,))
+        return Report(command, outcome, error.exit_code, errors=(problem,), notes=error.notes)
     except (Interrupted, KeyboardInterrupt):
         problem = Problem(
             "interrupted", "interrupted; the host is as it was before", "run it again"

@@ -43,6 +43,10 @@ _LOOPBACK = (
     ipaddress.ip_network("::ffff:127.0.0.0/104"),
     ipaddress.ip_network("::1/128"),
 )
+# inline:{ {key = value} key=value }, the former where a value has a blank or a comma in it.
+_INLINE = re.compile(r"inline:\{((?:[^{}]|\{[^{}]*\})*)\}[\s,]*")
+_ENTRY = re.compile(r"\{[^{}]*\}|[^\s,{}]+")
+_OF_A_NAME = re.compile(r"\{?\s*[A-Za-z0-9_+-]+\s*=")
 _ON_LOOPBACK = re.compile(r"(127\.[0-9.]+|\[?::1\]?|localhost)$")
 
 
@@ -61,7 +65,7 @@ def postfix_findings(facts: Facts, postfix: PostfixFacts, allowed: Collection[st
     for name, value, meaning in _SETTINGS:
         if name in own and postfix[name] == value:
             found.append(f"Postfix {meaning} ({name} = {value})")
-    if "virtual_alias_maps" in own and postfix["virtual_alias_maps"] and _may_hold_domains(postfix):
+    if "virtual_alias_maps" in own and _may_hold_domains(postfix):
         found.append(f"Postfix has virtual_alias_maps = {postfix['virtual_alias_maps']}")
     found += _delivery(postfix, own)
     return found + _clients(facts, postfix, own)
@@ -80,8 +84,18 @@ def _foreign_destinations(facts: Facts, postfix: PostfixFacts) -> list[str]:
 
 
 def _may_hold_domains(postfix: PostfixFacts) -> bool:
-    """By default the keys of the table also say which domains are virtual (postconf(5))."""
-    return postfix["virtual_alias_domains"] != ""
+    """By default the keys of the table also say which domains are virtual (postconf(5)).
+
+    A table in main.cf itself of nothing but names (``root``) is of a host that only sends.
+    """
+    tables = postfix["virtual_alias_maps"].strip()
+    while tables and postfix["virtual_alias_domains"] != "":
+        inline = _INLINE.match(tables)
+        entries = _ENTRY.findall(inline.group(1)) if inline is not None else []
+        if inline is None or not all(_OF_A_NAME.match(entry) for entry in entries):
+            return True  # what cannot be looked into may hold anything
+        tables = tables[inline.end() :]
+    return False
 
 
 def _delivery(postfix: PostfixFacts, own: Collection[str]) -> list[str]:

@@ -87,6 +87,7 @@ class FakeDebian(FakeHost):
         self.exim_runs = self.exim_enabled = False
         self.automatic: set[str] = set()
         self.needs: dict[str, str] = {}
+        self.removes_automatically = False
         self.log: list[str] = []
         self.exposed: list[str] = []
         self.scratch: dict[str, int] = {}
@@ -139,6 +140,7 @@ class FakeDebian(FakeHost):
         other.msmtpd.copy_of(self.msmtpd)
         other.timer, other.command = set(self.timer), self.command
         other.exim_runs, other.exim_enabled = self.exim_runs, self.exim_enabled
+        other.needs, other.removes_automatically = dict(self.needs), self.removes_automatically
         other.automatic, other.owners = set(self.automatic), dict(self.owners)
         other.scratch, other.exposed = dict(self.scratch), list(self.exposed)
         return other
@@ -164,9 +166,7 @@ class FakeDebian(FakeHost):
     def _programs(self) -> dict[str, Any]:
         return {
             "dpkg-query": self._dpkg_query,
-            "apt-cache": lambda argv, _in: _said(
-                argv, "".join(f"{n}:\n  Candidate: {VERSIONS.get(n, '1')}\n" for n in argv[2:])
-            ),
+            "apt-cache": self._apt_cache,
             "apt-get": self._apt_get,
             "apt-mark": self._apt_mark,
             "dpkg": self._dpkg_repair,
@@ -178,6 +178,21 @@ class FakeDebian(FakeHost):
     def _dpkg_query(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         lines = [f"{s} {n} {VERSIONS.get(n, '1')}\n" for n, s in sorted(self.packages.items())]
         return _said(argv, "".join(lines))
+
+    def _apt_cache(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if argv[1] == "policy":
+            found = [f"{n}:\n  Candidate: {VERSIONS.get(n, '1')}\n" for n in argv[2:]]
+            return _said(argv, "".join(found))
+        # As `depends --recurse` prints it, what nothing provides but by a name of its own too.
+        names = [p for n in argv if n in BROUGHT for p in ("<default-mta>", *BROUGHT[n])]
+        return _said(argv, "".join(f"{name}\n  Depends: other\n" for name in names))
+
+    def somebody_installs(self, name: str, *along: str) -> None:
+        """A person, or a program of theirs, does; what it needs comes ``along``."""
+        self.packages.update(dict.fromkeys((name, *along), "ii "))
+        self.automatic |= set(along)
+        self.automatic.discard(name)
+        self.needs.update(dict.fromkeys((name,), along[0]) if along else {})
 
     def _apt_mark(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         if argv[1] == "showauto":
@@ -201,7 +216,7 @@ class FakeDebian(FakeHost):
         self.programs["sendmail"] = lambda argv, _in: _said(argv)
 
     def _apt_get(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
-        if argv[1:4] == ["-s", "-q", "purge"]:
+        if argv[1] == "-s" and "purge" in argv:
             return self._would_purge(argv)
         if argv[1] == "-s":
             names = argv[argv.index("autoremove") + 1 :]
@@ -212,13 +227,19 @@ class FakeDebian(FakeHost):
         names = [w for i, w in enumerate(argv) if i > 1 and w[0] != "-" and i not in options]
         if verb == "install" and "--download-only" not in argv:
             wanted = list(dict.fromkeys(p for n in names for p in BROUGHT.get(n, (n,))))
+            # Before anything is unpacked, as those of what goes.
+            self.automatic |= {p for p in wanted if p not in self.packages}
+            self.automatic -= set(names)
+            self._remove_what_nobody_needs(argv)
             self._dpkg_install([p for p in wanted if self.packages.get(p) != "ii "])
         elif verb == "remove":
+            self._remove_what_nobody_needs(argv)
             for name in [name for name in names if self.packages.get(name, "rc ") != "rc "]:
                 self.change("dpkg", "remove", name)
                 self._remove_files(name)
                 self.packages[name] = "rc "
         elif verb == "purge":
+            self._remove_what_nobody_needs(argv)
             self.change("apt-get", "marks of what goes", *names)
             self.automatic -= set(names)  # before anything is removed (measured)
             for name in [name for name in names if name in self.packages]:
@@ -229,9 +250,16 @@ class FakeDebian(FakeHost):
                     self._purge_postfix()
         return _said(argv, "".join(f"Setting up {name} ...\n" for name in names))
 
+    def _remove_what_nobody_needs(self, argv: Sequence[str]) -> None:
+        """apt.conf(5): what APT::Get::AutomaticRemove does where the host's owner has set it."""
+        if self.removes_automatically and "APT::Get::AutomaticRemove=false" not in argv:
+            needed = {need for user, need in self.needs.items() if user in self.packages}
+            for name in self.automatic - needed - {p for b in BROUGHT.values() for p in b}:
+                self.packages.pop(name, None)
+
     def _would_purge(self, argv: Sequence[str]) -> Completed:
         """``apt-get -s purge``: what needs a package goes with it."""
-        names = set(argv[4:])
+        names = set(argv[argv.index("purge") + 1 :])
         names |= {user for user, needed in self.needs.items() if needed in names}
         there = sorted(name for name in names if name in self.packages)
         return _said(argv, "".join(f"Purg {name} [1]\n" for name in there))
@@ -342,7 +370,7 @@ class FakeDebian(FakeHost):
     # Postfix and its service.
 
     def _start(self) -> bool:
-        if not self.starts or "/etc/postfix/main.cf" not in self.entries:
+        if not self.starts or self._refused("/etc/postfix"):
             self.log.append("Nov 22 10:00:00 web1 postfix/master[9]: fatal: bad configuration")
             self.running = None
             return False
@@ -355,6 +383,15 @@ class FakeDebian(FakeHost):
         if {"0.0.0.0", "::"} & set(self._listening()):
             self.exposed.append(self.changes[-1].what[0] if self.changes else "at first")
         return True
+
+    def _refused(self, config: str) -> str:
+        """Why no Postfix starts with the files of a directory."""
+        for path in (f"{config}/main.cf", f"{config}/master.cf"):
+            if path not in self.entries:
+                return f"open {path}: No such file or directory"
+        text = self.text(f"{config}/main.cf")
+        odd = [x for x in text.split("\n") if x.strip() and x[0] not in "# \t" and "=" not in x]
+        return f"{config}/main.cf: missing '=' after attribute name: \"{odd[0]}\"" if odd else ""
 
     def _stop(self) -> None:
         self.running = None
@@ -470,13 +507,17 @@ class FakeDebian(FakeHost):
         return _said(argv, "".join(line + "\n" for line in found), 0 if found else 1)
 
     def _postconf(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if "-M" in argv:
+            why = self._refused(argv[argv.index("-c") + 1] if "-c" in argv else "/etc/postfix")
+            return _said(argv, "", 1 if why else 0, f"postconf: fatal: {why}\n" if why else "")
         if "-m" in argv:
             return _said(argv, "pipemap\nregexp\ntexthash\nunix\n")
         values = {} if "-n" in argv else dict(DEFAULTS)
         if "-d" not in argv:
-            if "/etc/postfix/main.cf" not in self.entries:
-                return _said(argv, "", 1, "postconf: fatal: open /etc/postfix/main.cf\n")
-            values.update(main_cf_values(self.text("/etc/postfix/main.cf")))
+            config = argv[argv.index("-c") + 1] if "-c" in argv else "/etc/postfix"
+            if f"{config}/main.cf" not in self.entries:
+                return _said(argv, "", 1, f"postconf: fatal: open {config}/main.cf\n")
+            values.update(main_cf_values(self.text(f"{config}/main.cf")))
         return _said(argv, "".join(f"{k} = {v}\n" for k, v in sorted(values.items())))
 
     def _postfix(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
@@ -488,6 +529,8 @@ class FakeDebian(FakeHost):
         """An instance of its own, as in ``postfix -c /run/sysmail/scratch/etc start``."""
         config, verb = argv[2], argv[3]
         pid_file = f"{config.rpartition('/')[0]}/spool/pid/master.pid"
+        if verb == "check":
+            return _said(argv, "", 1 if self._refused(config) else 0)
         if verb == "start":
             port = re.search(r"^([0-9]+) +inet", self.text(f"{config}/master.cf"), re.MULTILINE)
             if not self.scratch_starts or port is None:

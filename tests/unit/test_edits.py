@@ -142,3 +142,63 @@ def test_an_edit_over_a_cut_off_apply_is_kept() -> None:
     told = recover(host, silent)
     assert host.text(KEPT + path) == "# mended by hand\n"
     assert any(KEPT + path in sentence for sentence in told)
+
+
+BROKEN: list[tuple[str, Callable[[FakeDebian], None], str]] = [
+    ("master.cf removed", lambda host: host.take("/etc/postfix/master.cf"), "No such file"),
+    ("main.cf removed", lambda host: host.take(MAIN_CF), "No such file"),
+    (
+        "main.cf broken",
+        lambda host: host.put(MAIN_CF, host.text(MAIN_CF) + "no line of it\n"),
+        "missing '='",
+    ),
+]
+
+
+@pytest.mark.parametrize(("_name", "spoil", "words"), BROKEN, ids=lambda each: str(each)[:17])
+def test_a_running_postfix_is_not_stopped_where_it_would_not_start(
+    _name: str, spoil: Callable[[FakeDebian], None], words: str
+) -> None:
+    """Somebody broke its files while it ran: going back to those, it goes on, and that is said."""
+    host = in_force()
+    spoil(host)
+    before = host.world()
+    assert apply.run(host, "", {}, silent).outcome == "applied"
+    report = rollback.rollback(host, silent, force=False)
+    note = next(note for note in report.notes if note.startswith("Postfix still runs"))
+    assert words in note
+    assert "/run/" not in note
+    assert {k: v for k, v in host.world().items() if k != "running"} == {
+        k: v for k, v in before.items() if k != "running"
+    }
+    assert host.running is not None
+    assert Store(host).is_clean()
+    assert recover(host, silent) == []
+
+
+@pytest.mark.parametrize(("_name", "spoil", "words"), BROKEN, ids=lambda each: str(each)[:17])
+def test_a_removal_says_nothing_of_what_it_went_past(
+    _name: str, spoil: Callable[[FakeDebian], None], words: str
+) -> None:
+    """The files before the first apply are whole: Postfix was started with those in the end."""
+    host = FakeDebian(postfix=True)
+    before = host.world()
+    apply.run(host, "", ADMIN, silent)
+    spoil(host)
+    apply.run(host, "", {}, silent)
+    report = rollback.remove(host, silent, force=False)
+    assert not any(words in note for note in report.notes)
+    after = host.world()
+    after["files"].pop(KEPT + MAIN_CF, None)
+    assert {**before, "files": 0} == {**after, "files": 0}
+
+
+def test_a_postfix_that_does_not_run_does_not_hold_up_the_way_back() -> None:
+    """Its former files are broken and somebody stopped it: the way back ends, and says so."""
+    host = in_force()
+    host.take("/etc/postfix/master.cf")
+    apply.run(host, "", {}, silent)
+    host._stop()
+    report = rollback.rollback(host, silent, force=False)
+    assert any(note.startswith("Postfix does not run; it will not start") for note in report.notes)
+    assert Store(host).is_clean()

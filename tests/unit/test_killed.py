@@ -11,9 +11,12 @@ from typing import Callable
 import pytest
 
 from sysmail import signals
-from sysmail.apply import Store, retire
+from sysmail.apply import Store, guard, recover, retire
+from sysmail.apply.edits import BESIDE, KEPT
 from sysmail.cli.main import main
 from sysmail.commands import apply, rollback
+from sysmail.errors import HostError
+from sysmail.session import guarded
 from unit.fake_debian import FakeDebian, main_cf_values
 from unit.fake_host import Call, Died
 from unit.test_apply import ADMIN, HOSTS, bare, cut_off, differences, fresh, put_back, silent
@@ -199,3 +202,104 @@ def test_mail_keeps_a_postfix_that_has_no_configuration_of_ours(closed: bool) ->
     # Nothing is picked up: cleaned with that main.cf, a sender would be one that nobody owns.
     assert {"inet", "pickup/unix"} <= set(kept["master_service_disable"].split(", "))
     assert "authorized_submit_users" not in kept
+
+
+def _read_only(host: FakeDebian, *beginnings: str) -> None:
+    """From now on nothing can be written there."""
+    write, mkdir, rename = host.write, host.mkdir, host.rename
+
+    def refuse(path: str) -> None:
+        if path.startswith(beginnings):
+            raise HostError("file-not-written", f"{path} could not be written: EROFS", "remount")
+
+    def write_(path: str, *rest: object, **named: object) -> None:
+        refuse(path)
+        write(path, *rest, **named)  # type: ignore[arg-type]
+
+    def mkdir_(path: str, *rest: object, **named: object) -> None:
+        refuse(path)
+        mkdir(path, *rest, **named)  # type: ignore[arg-type]
+
+    def rename_(path: str, name: str) -> None:
+        refuse(name)
+        rename(path, name)
+
+    host.write, host.mkdir, host.rename = write_, mkdir_, rename_  # type: ignore[method-assign]
+
+
+def test_a_way_back_is_not_blocked_by_what_it_can_do_without() -> None:
+    """Without the unit of the boot, and with no place for somebody's version, it goes on."""
+    host = once("untouched Postfix").clone()
+    before = host.world()
+    tried = 0
+    for cut, at in cut_off(host, lambda h: apply.run(h, "", {"admin": "o@example.com"}, silent)):
+        checkpoint = Store(cut).load()[-1]
+        path = "/etc/postfix/sysmail/recipient"
+        if checkpoint.state != "open" or path not in cut.entries:
+            continue
+        if not any(entry["path"] == path for entry in checkpoint.files):
+            continue
+        tried += 1
+        cut.put(path, "# mended by hand\n")
+        cut.take(guard.UNIT)
+        _read_only(cut, guard.UNIT, KEPT)
+        told = recover(cut, silent)
+        what = f"killed at {at.method} {at.what}: {told}"
+        after = cut.world()
+        beside = path + BESIDE
+        assert cut.text(beside) == "# mended by hand\n", what
+        assert any(beside in note for note in told), what
+        assert any(guard.UNIT in note for note in told), what
+        for missing in (guard.UNIT, beside):
+            before["files"].pop(missing, None)
+            after["files"].pop(missing, None)
+        assert differences(before, after) == {}, what
+    assert tried > 3
+
+
+def test_what_a_removal_has_to_tell_is_told_by_whoever_finishes_it() -> None:
+    """Cut off or failed anywhere: where an edited file is kept is said, now or by the next one."""
+    host = twice("untouched Postfix")
+    path = "/etc/postfix/sysmail/generic"
+    host.put(path, "# mine\n")
+    host = host.clone()
+    kept = 0
+    for cut, at in cut_off(host, do_remove):
+        if not Store(cut).load():
+            continue  # it was over
+        told = recover(cut, silent)
+        if Store(cut).load():
+            report = rollback.remove(cut, silent, force=True)
+            told += report.notes
+        what = f"killed at {at.method} {at.what}: {told}"
+        if KEPT + path in cut.entries:
+            assert any(KEPT + path in note for note in told), what
+            kept += 1
+    assert kept > 10
+
+
+def test_a_removal_that_fails_half_way_tells_what_it_has_to_tell() -> None:
+    """The error comes with the notes so far, and the command that goes on has them all."""
+    host = twice("untouched Postfix")
+    path = "/etc/postfix/sysmail/generic"
+    host.put(path, "# mine\n")
+    host = host.clone()
+    moments = len(cut_off(host.clone(), do_remove))
+    told = 0
+    for moment in range(1, moments, 3):
+        failing = host.clone()
+        failing.fail_at = moment
+        report = guarded("remove", lambda each=failing: rollback.remove(each, silent, force=True))  # type: ignore[misc]
+        failing.fail_at = 0
+        if not report.errors or KEPT + path not in failing.entries:
+            continue
+        is_open = any(c.state == "undoing" for c in Store(failing).load())
+        assert any(KEPT + path in note for note in report.notes), moment
+        notes = [*recover(failing, silent)]
+        if not is_open and not Store(failing).load():
+            continue  # it failed when it was over
+        if Store(failing).load():
+            notes += rollback.remove(failing, silent, force=True).notes
+        assert any(KEPT + path in note for note in notes), moment
+        told += is_open
+    assert told

@@ -289,3 +289,15 @@ def test_password_is_never_told() -> None:
         for path, state in host.entries.items():
             if password.encode() in state.data:
                 assert state.mode & 0o077 == 0, path
+
+
+def test_no_empty_directory_stays_when_the_route_is_left() -> None:
+    """With the last file of the route mailu its directory goes, and comes back with a rollback."""
+    host = mailu()
+    before = host.tree()
+    go(host)
+    assert not [path for path in host.entries if path.startswith("/etc/sysmail-msmtpd")]
+    rollback.rollback(host, silent, force=False)
+    assert host.entries["/etc/sysmail-msmtpd"] == before["/etc/sysmail-msmtpd"]
+    rollback.remove(host, silent, force=False)
+    assert not [path for path in host.entries if path.startswith("/etc/sysmail-msmtpd")]

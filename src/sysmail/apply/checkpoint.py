@@ -23,6 +23,7 @@ from typing import Any, Optional
 from sysmail.apply import journal
 from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
+from sysmail.msmtp import DIRECTORY as SUBMISSION
 from sysmail.msmtp import MSMTPRC
 
 __all__ = [
@@ -86,6 +87,9 @@ class Checkpoint:
     ``packages_configured`` those of which the configuration alone was there before.
     ``handed_over``: its packages were left to somebody else, whose package manager may
     outlive whatever happens to us. ``watch``: the timer of the watch ran before.
+    ``fetching``: packages are being downloaded, so that the lock that a package manager left
+    which was killed with us is ours. ``notes`` are what a person has to be told of the way
+    back, by whoever ends it.
     """
 
     number: int
@@ -118,6 +122,8 @@ class Checkpoint:
     relay_asked: bool = False
     handed_over: bool = False
     watch: bool = False
+    fetching: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @property
     def directory(self) -> str:
@@ -192,7 +198,7 @@ class Store:
             return left == ["kept"] or self._reader.state(HOME, content=False) is None
         secrets = set(self._reader.names(SECRETS))
         whole = len(found) == len(names) and secrets <= {f"{c.number:04d}" for c in found}
-        if not whole or any(c.state != "done" for c in found):
+        if not whole or any(c.state != "done" or c.fetching for c in found):
             return False
         if self._reader.state(MEMORY + TEMPORARY, content=False) is not None:
             return False
@@ -295,6 +301,8 @@ def finish(writer: Writer, checkpoint: Checkpoint) -> None:
     writer.write(written, _text(replace(checkpoint, state="done")), 0o600)
     for entry in checkpoint.files:
         writer.remove(entry["path"] + FORMER)
+    if any(entry["path"].startswith(SUBMISSION + "/") for entry in checkpoint.files):
+        writer.rmdir(SUBMISSION)  # where all in it was removed
     writer.rename(written, f"{checkpoint.directory}/journal.json")
     checkpoint.state = "done"
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from sysmail.apply.checkpoint import HOME, Checkpoint, digest
-from sysmail.errors import RefusedError
+from sysmail.errors import HostError, RefusedError
 from sysmail.host.port import FileState, Reader, Writer
 
 __all__ = [
+    "BESIDE",
     "KEPT",
     "changed_paths",
     "edits",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 KEPT = f"{HOME}/kept"
+BESIDE = ".sysmail-kept"
+"""The end of the name of a version that is kept beside its file."""
+
 SHOWN = 3
 
 Entry = Mapping[str, Any]
@@ -133,13 +137,32 @@ def refuse_edits(reader: Reader, checkpoints: list[Checkpoint], *, force: bool) 
 
 
 def keep_edits(writer: Writer, checkpoint: Checkpoint) -> list[str]:
-    """Copy what somebody changed since to where nothing is overwritten; a sentence for each."""
+    """Copy what somebody changed since to where nothing is overwritten; a sentence for each.
+
+    On a way back that is under way, what cannot be copied is renamed: that takes no space.
+    """
     told: list[str] = []
     for path, how in edits(writer, [checkpoint]).items():
         state = writer.state(path)
         if state is not None and state.kind in {"file", "link"}:
-            told.append(kept_words(path, how, _keep(writer, path, state)))
+            try:
+                kept = _keep(writer, path, state)
+            except HostError:
+                if checkpoint.state == "done":
+                    raise
+                kept = _keep_beside(writer, path)
+            told.append(kept_words(path, how, kept))
     return told
+
+
+def _keep_beside(writer: Writer, path: str) -> str:
+    """The new name of the file itself, in its own directory."""
+    target, number = path + BESIDE, 0
+    while writer.state(target, content=False) is not None:
+        number += 1
+        target = f"{path}{BESIDE}.{number}"
+    writer.rename(path, target)
+    return target
 
 
 def kept_words(path: str, how: str, kept: str) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "installed",
     "let_end",
     "mark",
+    "mend",
     "only_configured",
     "uninstall",
 ]
@@ -71,14 +72,21 @@ def came_for(
 ) -> list[str]:
     """Those of ``asked`` that are installed, and what came for their sake alone.
 
-    Where others installed packages, not all that is new since ``before`` is ours.
+    Somebody else may have installed packages while our call waited for the manager's lock, or
+    after it was cut off: not all that is new since ``before`` is ours. What a cut-off call has
+    brought may lack the very package that it was for.
     """
-    now = installed(writer, distro)
-    ours = {name for name in asked if name in now and name not in before}
-    if ours and distro.would_remove:
-        said = writer.ask([*distro.would_remove, *sorted(ours)]).out
-        ours |= {line.split()[1] for line in said.splitlines() if line.startswith("Remv ")}
-    return sorted(name for name in ours if name in now and name not in before)
+    new = set(installed(writer, distro)) - set(before)
+    ours = new & set(asked)
+    along = new & set(automatic(writer, distro)) - ours
+    if along and distro.dependencies:
+        said = writer.ask([*distro.dependencies, *asked], timeout=60).out
+        # Its lines without an indent; a name that only others provide is in brackets.
+        along &= {line.partition(":")[0] for line in said.splitlines()}
+    elif along:
+        said = writer.ask([*distro.would_remove, *sorted(ours | along)]).out
+        along &= {line.split()[1] for line in said.splitlines() if line.startswith("Remv ")}
+    return sorted(ours | along)
 
 
 def install(
@@ -224,14 +232,28 @@ def _uninstall(
 ) -> None:
     done = _call(writer, distro, [*argv, *names], say)
     if done.status != 0 and distro.repair:
-        _call(writer, distro, distro.repair, say)
-        half = _half(writer, distro, names)
-        if half:
-            # dpkg(1) removes nothing that was killed while it was unpacked; whole again, it goes.
-            _call(writer, distro, [*distro.restore, *half], say)
+        _make_whole(writer, distro, names, say)
         done = _call(writer, distro, [*argv, *names], say)
     if done.status != 0:
         raise _failure("packages-not-removed", f"remove {', '.join(names)}", distro, done)
+
+
+def mend(writer: Writer, distro: Distro, names: Sequence[str], say: Callable[[str], None]) -> None:
+    """Make whole what a cut-off run left half done, where the manager says nothing before that."""
+    if names and distro.repair and distro.would_uninstall:
+        said = writer.ask([*distro.would_uninstall, *names], timeout=120)
+        if said.status != 0:
+            _make_whole(writer, distro, names, say)
+
+
+def _make_whole(
+    writer: Writer, distro: Distro, names: Sequence[str], say: Callable[[str], None]
+) -> None:
+    _call(writer, distro, distro.repair, say)
+    half = _half(writer, distro, names)
+    if half:
+        # dpkg(1) removes nothing that was killed while it was unpacked; whole again, it goes.
+        _call(writer, distro, [*distro.restore, *half], say)
 
 
 def only_configured(writer: Writer, distro: Distro) -> set[str]:

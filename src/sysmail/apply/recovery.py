@@ -6,7 +6,7 @@ from typing import Callable, Optional
 
 from sysmail import queue, signals
 from sysmail.apply import guard, packages, service
-from sysmail.apply.checkpoint import WAITING, Checkpoint, Store, finish
+from sysmail.apply.checkpoint import WAITING, Checkpoint, Store, finish, save
 from sysmail.apply.retire import open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.apply.undo import tidy, undo
@@ -35,6 +35,10 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
     for checkpoint in reversed(Store(writer).load()):
         for path in Store(writer).half_written(checkpoint):
             writer.remove(path)
+        if checkpoint.fetching and checkpoint.state == "done":
+            _let_packages_end(writer, checkpoint, say)  # a rollback that had not changed anything
+            checkpoint.fetching = False
+            save(writer, checkpoint)
         if checkpoint.state == "done" or is_pending(writer, checkpoint, seconds=patience):
             continue
         _let_packages_end(writer, checkpoint, say)
@@ -75,7 +79,7 @@ def _let_packages_end(writer: Writer, checkpoint: Checkpoint, say: Callable[[str
     until it has ended.
     """
     at_it = checkpoint.packages_brought is None or checkpoint.state == "undoing"
-    if checkpoint.packages_asked and at_it:
+    if checkpoint.fetching or (checkpoint.packages_asked and at_it):
         distro = collect(writer).distro
         if distro is not None:
             packages.let_end(writer, distro, PACKAGES_SECONDS, say)
@@ -111,6 +115,8 @@ def revert(
     except RefusedError as error:
         if error.code != "queue-not-empty":
             raise
+        if notes is not None:
+            notes += error.notes
         open_sendmail(writer)
         facts = collect(writer)
         if not facts.master_running:

@@ -16,7 +16,7 @@ from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 from sysmail.postfix.maps import DIRECTORY
 
-__all__ = ["take_away", "try_candidate"]
+__all__ = ["ROOT", "take_away", "try_candidate"]
 
 RECIPIENT = "probe@sysmail-probe.invalid"
 ROOT = "/run/sysmail/scratch"

@@ -15,7 +15,6 @@ from sysmail.distro import Distro
 from sysmail.errors import HostError, StepError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
-from sysmail.msmtp import DIRECTORY as SUBMISSION_DIRECTORY
 from sysmail.plan import (
     DownloadPackages,
     InstallPackages,
@@ -118,7 +117,7 @@ class Transaction:
     def do(self, step: Step) -> None:
         """Carry out one step. StepError or HostError when it fails."""
         if isinstance(step, DownloadPackages):
-            packages.fetch(self._writer, self._distro(), step.names, step.replaced, self._say)
+            self._fetch(step)
         elif isinstance(step, InstallPackages):
             self._install(step)
         elif isinstance(step, WriteFile):
@@ -127,8 +126,6 @@ class Transaction:
             remember(self._writer, self.checkpoint, step.path, None)
             self._writer.keep(step.path, step.path + FORMER)
             self._writer.remove(step.path)
-            if step.path.startswith(SUBMISSION_DIRECTORY + "/"):
-                self._writer.rmdir(SUBMISSION_DIRECTORY)  # once it is empty
             self._units_changed |= step.path.startswith(UNITS)
         elif isinstance(step, (Service, Timer)):
             self._serve(step)
@@ -179,19 +176,23 @@ class Transaction:
         self._settle()
         before = set(self.checkpoint.packages_before)
         now = packages.installed(self._writer, self._distro())
-        self.checkpoint.packages_brought = sorted(set(now) - before)
+        self.checkpoint.packages_brought = packages.came_for(
+            self._writer, self._distro(), self.checkpoint.packages_asked, sorted(before)
+        )
         self.checkpoint.packages_lost = sorted(before - set(now))
         if self.checkpoint.handed_over:
-            asked = self.checkpoint.packages_asked
-            self.checkpoint.packages_brought = packages.came_for(
-                self._writer, self._distro(), asked, self.checkpoint.packages_before
-            )
             self.checkpoint.packages_lost = []
         along = set(packages.automatic(self._writer, self._distro()))
         self.checkpoint.packages_along = sorted(along & set(self.checkpoint.packages_brought))
         if "postfix" in self.checkpoint.packages_brought:
             retire.end_postdrops(self._writer)
         save(self._writer, self.checkpoint)
+
+    def _fetch(self, step: DownloadPackages) -> None:
+        self.checkpoint.fetching = True
+        save(self._writer, self.checkpoint)
+        packages.fetch(self._writer, self._distro(), step.names, step.replaced, self._say)
+        self.checkpoint.fetching = False
 
     def _install(self, step: InstallPackages) -> None:
         self.prepare(step)

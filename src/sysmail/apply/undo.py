@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Callable
+from collections.abc import Iterable
+from typing import Callable, Optional
 
 from sysmail import queue
 from sysmail.apply import (
@@ -14,6 +15,7 @@ from sysmail.apply import (
     neighbour,
     packages,
     service,
+    startable,
     submission,
     timer,
 )
@@ -31,7 +33,8 @@ from sysmail.apply.edits import keep_edits, refuse_edits
 from sysmail.apply.preflight import check_way_back, wait_for_packages
 from sysmail.apply.undo_files import restore_files
 from sysmail.apply.undo_packages import brought, lost, removes_postfix, undo_packages
-from sysmail.errors import HostError
+from sysmail.distro import Distro
+from sysmail.errors import HostError, SysmailError
 from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
@@ -51,52 +54,100 @@ def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) ->
 
 
 def undo(
-    writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], *, force: bool
+    writer: Writer,
+    checkpoint: Checkpoint,
+    say: Callable[[str], None],
+    *,
+    force: bool,
+    older: Optional[Checkpoint] = None,
 ) -> list[str]:
     """Undo a checkpoint; can be cut off and called again at any moment.
 
     Returns sentences that a person should see: where an edited version is kept, which
-    package stays because somebody else needs it.
+    package stays because somebody else needs it. An ``older`` checkpoint that is to be
+    undone after this one takes them over; an error has those so far.
 
     What cannot be put back does not keep the rest from being put back; it is
     told at the end, and the checkpoint stays. RefusedError where Postfix would go with
     mail: of an apply that was in force, the mail is let leave first.
     """
+    try:
+        odd = _undo(writer, checkpoint, say, force=force)
+        if older is not None:
+            _note(older, checkpoint.notes)
+            save(writer, older)
+        _forget(writer, checkpoint)
+    except SysmailError as error:
+        error.notes = tuple(checkpoint.notes)
+        raise
+    return [*checkpoint.notes, *odd]
+
+
+def _note(checkpoint: Checkpoint, notes: Iterable[str]) -> None:
+    """What a person has to be told, once, also where another process ends this."""
+    checkpoint.notes += [note for note in notes if note not in checkpoint.notes]
+
+
+def _undo(
+    writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], *, force: bool
+) -> list[str]:
+    """What is odd about the services now, in sentences: what is undone next may end that."""
     check_undo(writer, [checkpoint], force=force)
     facts = collect(writer)
     if checkpoint.state != "done":
         _refuse_mail(writer, checkpoint, facts)
-    notes, former = _start_way_back(writer, checkpoint, facts, say)
+    former = _start_way_back(writer, checkpoint, facts, say)
     came = checkpoint.packages_removing or []
     running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
     if running and _changed(checkpoint, _SUBMISSION):
         submission.stop(writer, running)  # Postfix, which may come back, needs its port
     kept = undo_packages(writer, facts, checkpoint, former, say)
     _end_watch(writer, facts, checkpoint)  # after what may still be refused
+    broken = ""
     if facts.postfix is not None and "postfix" not in came and _changed(checkpoint, _POSTFIX):
-        # Stopped while its tables change back, so that no message is mapped half and half.
-        service.act(writer, facts, "stop")
-        # A clock that was set back says nothing of what came since.
-        _requeue(writer, checkpoint.time if checkpoint.time <= writer.now() else 0.0)
+        broken = _why_not_started(writer, facts, checkpoint)
+        if not broken:
+            # Stopped while its tables change back, so that no message is mapped half and half.
+            service.act(writer, facts, "stop")
+            # A clock that was set back says nothing of what came since.
+            _requeue(writer, checkpoint.time if checkpoint.time <= writer.now() else 0.0)
     swapped = bool(checkpoint.packages_lost or checkpoint.packages_replaced)
     swapped |= "postfix" in {*came, *checkpoint.packages_asked}
     closed = "postfix" in kept
     restore_files(writer, checkpoint, removed=bool(came), swapped=swapped, closed=closed)
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
-    notes += _restart_services(writer, checkpoint, facts)
+    odd = _restart_services(writer, checkpoint, facts, broken)
+    _note(checkpoint, (f"{name} stays installed: {why}" for name, why in kept.items()))
     disk.flush(writer)
-    _forget(writer, checkpoint)
-    return [*notes, *(f"{name} stays installed: {why}" for name, why in kept.items())]
+    return odd
 
 
-def _restart_services(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> list[str]:
-    """Everything runs as it did, with its former files; a sentence for what is odd."""
+def _why_not_started(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> str:
+    """Why the Postfix that ran before will not start again, in its own words, or empty.
+
+    At boot an address of the host's may not be there yet: nothing is asked then.
+    """
+    if not checkpoint.service.get("running") or guard.is_running_at_boot(writer):
+        return ""
+    return startable.why_not_started(writer, facts, checkpoint)
+
+
+def _restart_services(
+    writer: Writer, checkpoint: Checkpoint, facts: Facts, broken: str
+) -> list[str]:
+    """Everything runs as it did, with its former files; a sentence for what is odd.
+
+    ``broken``: why Postfix would not start with those.
+    """
     units = _changed(checkpoint, ("/etc/systemd/",)) or guard.is_running_at_boot(writer)
     if facts.systemd and units:
         writer.run(["systemctl", "daemon-reload"])
     facts = collect(writer)
-    notes = _restore_service(writer, facts, checkpoint) if facts.postfix is not None else []
+    notes = [_still(facts, broken)] if broken else []
+    if facts.postfix is not None:
+        _restore_link(writer, facts, checkpoint)
+        notes += [] if broken else _restore_service(writer, facts, checkpoint)
     _restore_submission(writer, checkpoint, facts)
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
@@ -115,22 +166,23 @@ def _refuse_mail(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> None:
 
 def _start_way_back(
     writer: Writer, checkpoint: Checkpoint, facts: Facts, say: Callable[[str], None]
-) -> tuple[list[str], str]:
-    """What can be refused or fail while nothing is changed; notes, and the former state."""
+) -> str:
+    """What can be refused or fail while nothing is changed; the former state."""
     if checkpoint.state == "done" and facts.distro is not None:
         wait_for_packages(writer, facts.distro)
-    notes = keep_edits(writer, checkpoint) if _are_edits_of_people(checkpoint) else []
+    if _are_edits_of_people(checkpoint):
+        _note(checkpoint, keep_edits(writer, checkpoint))
     going_back = checkpoint.state == "done" and lost(checkpoint, facts)
     if going_back and facts.distro is not None:
         # Before anything stops: without them there would be no mail program at all.
-        packages.fetch(writer, facts.distro, going_back, [], say)
+        _fetch(writer, facts.distro, checkpoint, going_back, say)
     if checkpoint.packages_removing is None:
         checkpoint.packages_lost = lost(checkpoint, facts)
         checkpoint.packages_removing = brought(writer, checkpoint, facts)
         if checkpoint.state == "done" and facts.distro is not None:
             along = set(checkpoint.packages_along) & set(checkpoint.packages_removing)
             checkpoint.packages_by_hand = keepers.by_hand(writer, facts.distro, along)
-    guard.place(writer)
+    _place_guard(writer, checkpoint)
     former, checkpoint.state = checkpoint.state, "undoing"
     try:
         save(writer, checkpoint)
@@ -138,7 +190,32 @@ def _start_way_back(
         if former == "done":
             raise  # nothing was changed yet
         # No space: what is open is undone in any case, also from here on.
-    return notes, former
+    return former
+
+
+def _fetch(
+    writer: Writer,
+    distro: Distro,
+    checkpoint: Checkpoint,
+    names: list[str],
+    say: Callable[[str], None],
+) -> None:
+    checkpoint.fetching = True
+    save(writer, checkpoint)
+    try:
+        packages.fetch(writer, distro, names, [], say)
+    finally:
+        checkpoint.fetching = False  # with the next state on the disk; else by recovery
+
+
+def _place_guard(writer: Writer, checkpoint: Checkpoint) -> None:
+    """A way back that is under way does without what it cannot place."""
+    try:
+        guard.place(writer)
+    except HostError as error:
+        if checkpoint.state == "done":
+            raise
+        _note(checkpoint, [f"recovery at boot is not set up: {error.message}"])
 
 
 def _are_edits_of_people(checkpoint: Checkpoint) -> bool:
@@ -207,10 +284,23 @@ def tidy(writer: Writer) -> None:
         writer.rmdir(HOME)
 
 
+def _still(facts: Facts, broken: str) -> str:
+    """The sentence for a Postfix whose former files are broken, whoever broke them."""
+    now = "still runs with the configuration that it was started with"
+    return (
+        f"Postfix {now if facts.master_running else 'does not run'}; it will not start again until "
+        f"its files, which are as they were before, are mended: {broken}"
+    )
+
+
+def _restore_link(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
+    enabled = checkpoint.service.get("enabled", False)
+    if facts.systemd and facts.service.enabled != enabled:
+        service.act(writer, facts, "enable" if enabled else "disable")
+
+
 def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> list[str]:
     was = checkpoint.service
-    if facts.systemd and facts.service.enabled != was.get("enabled", False):
-        service.act(writer, facts, "enable" if was.get("enabled") else "disable")
     if was.get("running"):
         # Not reload: inet_interfaces may differ (docs/promises.md).
         odd = service.restart_anyhow(writer, facts)

@@ -13,6 +13,8 @@ from sysmail.postfix import skeleton
 
 __all__ = ["restore_files"]
 
+ETC_POSTFIX = "/etc/postfix/"
+
 
 def restore_files(
     writer: Writer, checkpoint: Checkpoint, *, removed: bool, swapped: bool, closed: bool
@@ -22,7 +24,8 @@ def restore_files(
     Where none of a mail program's was ``swapped``, what was only remembered was never
     changed, and stays: it may be of a newer version of its package by now. ``closed``: a
     Postfix stays that others need. It does not run, takes no mail that nobody would send,
-    and an update of its package finds a main.cf, or it would listen everywhere.
+    and an update of its package finds a main.cf, or it would listen everywhere; its other
+    files are as its package brought them.
     """
     first: Optional[HostError] = None
     changed = changed_paths(checkpoint)
@@ -31,6 +34,7 @@ def restore_files(
             continue
         # What a package put there that is gone again was not there before.
         gone = removed and entry["path"] in checkpoint.absent_before
+        gone = gone and not (closed and entry["path"].startswith(ETC_POSTFIX))
         try:
             _restore(writer, checkpoint, {**entry, "before": None} if gone else entry)
         except HostError as error:

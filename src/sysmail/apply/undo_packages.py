@@ -51,7 +51,7 @@ def _remove_packages(
     """Stop what they run, put back what they replaced, remove them and what they leave behind.
 
     Of an apply whose ``former`` state was done, mail that comes until the last moment is let
-    leave. Why some packages stay, by name: of one that failed just now, nobody uses any.
+    leave. Why some packages stay, by name.
     """
     gone, before = checkpoint.packages_lost or [], checkpoint.packages_before
     if "postfix" in came and facts.postfix is not None:
@@ -69,9 +69,12 @@ def _remove_packages(
     if gone or checkpoint.packages_replaced:
         packages.bring_back(writer, facts.distro, gone, before, came, say)
         end_postdrops(writer)
-    kept: dict[str, str] = {}
-    if former in ("done", "undoing"):
-        kept = keepers.staying(writer, facts.distro, came, checkpoint.packages_by_hand)
+    known = packages.installed(writer, facts.distro)
+    there = [name for name in came if name in known]  # some may have gone already
+    if former != "done":
+        packages.mend(writer, facts.distro, there, say)
+    # Also of what was cut off: somebody may have installed what needs it before this process came.
+    kept = keepers.staying(writer, facts.distro, there, checkpoint.packages_by_hand)
     going = [name for name in came if name not in kept]
     if going:
         say(f"removing {', '.join(going)}")
@@ -119,8 +122,7 @@ def brought(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> list[str]:
         return [name for name in checkpoint.packages_brought if name in facts.packages]
     if checkpoint.state == "done" or not checkpoint.packages_asked:
         return []
-    if checkpoint.handed_over and facts.distro is not None:
-        asked = checkpoint.packages_asked
-        return packages.came_for(writer, facts.distro, asked, checkpoint.packages_before)
-    # Cut off while installing: what is there now and was not before came with it.
-    return sorted(set(facts.packages) - set(checkpoint.packages_before))
+    if facts.distro is None:
+        return []
+    asked = checkpoint.packages_asked
+    return packages.came_for(writer, facts.distro, asked, checkpoint.packages_before)

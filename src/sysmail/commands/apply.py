@@ -142,15 +142,16 @@ def _or_back(writer: Writer, checkpoint: Checkpoint, say: Say) -> Iterator[None]
         yield
     except BaseException as error:
         signals.hold()
-        remedy = ""
+        remedy, notes = "", list[str]()
         if is_pending(writer, checkpoint, seconds=0.0):
             checkpoint.state, checkpoint.time = WAITING, writer.now()
             save(writer, checkpoint)
             kept = f"a package manager is at work, so the host stays prepared for it; {GO_ON}"
         else:
             say("going back to how the host was")
-            kept, remedy = go_back(writer, checkpoint, say)
+            kept, remedy = go_back(writer, checkpoint, say, notes)
         if isinstance(error, SysmailError):
+            error.notes = (*error.notes, *notes)
             error.message += f"; {kept}" if kept else "; the host is as it was before"
             error.remedy += f". The way back: {remedy}" if remedy else ""
         elif kept:

@@ -49,10 +49,11 @@ def remove(writer: Writer, say: Say, *, force: bool) -> Report:
     _let_leave(writer, checkpoints, say, first=True, force=force)
     signals.hold()
     notes: list[str] = []
-    for checkpoint in reversed(checkpoints):
+    for number, checkpoint in reversed(list(enumerate(checkpoints))):
         # Checked above, all at once: an edit that an apply had kept comes back on the way, and is
         # kept once more.
-        notes += undo(writer, checkpoint, say, force=True)
+        older = checkpoints[number - 1] if number else None
+        notes = undo(writer, checkpoint, say, force=True, older=older)
     return _report(writer, "remove", "removed", checkpoints[::-1], notes)
 
 

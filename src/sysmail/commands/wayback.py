@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Callable
+from typing import Callable, Optional
 
 from sysmail.apply import Checkpoint, revert
 from sysmail.apply.edits import changed_paths, kept_words
@@ -17,13 +17,19 @@ from sysmail.report import StepResult
 __all__ = ["describe_all", "go_back", "kept_notes"]
 
 
-def go_back(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> tuple[str, str]:
+def go_back(
+    writer: Writer,
+    checkpoint: Checkpoint,
+    say: Callable[[str], None],
+    notes: Optional[list[str]] = None,
+) -> tuple[str, str]:
     """Undo what failed: two empty texts, or why it had to stay, and what to do about that.
 
-    Where going back fails too, what is left is in the journal.
+    ``notes`` get what is worth telling besides. Where going back fails too, what is left is in
+    the journal.
     """
     try:
-        return revert(writer, checkpoint, say), ""
+        return revert(writer, checkpoint, say, notes), ""
     except SysmailError as error:
         left = (
             f"going back is not finished: {error.message}; what is left is in the journal, and the "
