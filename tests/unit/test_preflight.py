@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sysmail.apply import Store, recover
 from sysmail.apply.checkpoint import HOME
 from sysmail.cli.main import main
-from sysmail.commands import apply, rollback, status
+from sysmail.commands import apply, rollback, status, try_
 from sysmail.errors import RefusedError, StepError, SysmailError
 from sysmail.host.machine import Machine
 from sysmail.host.port import Room
@@ -100,6 +100,40 @@ def test_package_manager_at_work_is_named(path: str) -> None:
         assert caught.value.code == "package-manager-busy"
     assert host.changes == []
     assert host.clock > started, "it waits for a while"
+
+
+@pytest.mark.parametrize("name", ["read-only /etc", "full /var", "no inodes"])
+def test_try_finds_hindrances_too(name: str) -> None:
+    """A try changes as much as an apply, so it looks for the same before."""
+    host = FakeDebian()
+    path, room, code, _ = HINDRANCES[name]
+    host.rooms[path] = room
+    with pytest.raises(RefusedError) as caught:
+        try_.run(host, silent)
+    assert caught.value.code == code
+    assert host.changes == []
+
+
+def test_try_waits_for_the_package_manager() -> None:
+    """And is refused where that does not end; where it does, what it has installed is seen."""
+    host = FakeDebian()
+    host.held.add("/var/lib/dpkg/lock-frontend")
+    with pytest.raises(RefusedError) as caught:
+        try_.run(host, silent)
+    assert (caught.value.code, host.changes) == ("package-manager-busy", [])
+
+    class Installing(FakeDebian):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            self.held.clear()
+            if "exim4" not in self.packages:
+                self.install_exim4()
+
+    installing = Installing()
+    installing.held.add("/var/lib/dpkg/lock-frontend")
+    with pytest.raises(RefusedError) as caught:
+        try_.run(installing, silent)
+    assert (caught.value.code, installing.changes) == ("other-mta", [])
 
 
 def test_way_back_that_is_hindered_is_told_and_gone_on_with() -> None:
