@@ -21,6 +21,7 @@ from sysmail.commands import apply, rollback, status, try_
 from sysmail.errors import RefusedError, StepError, SysmailError
 from sysmail.host.machine import Machine
 from sysmail.host.port import Room
+from sysmail.host.storage import mount_point
 from unit.fake_debian import FakeDebian
 from unit.fake_host import Call
 
@@ -75,6 +76,66 @@ def test_hindrance_is_told_and_nothing_changes(name: str, command: str) -> None:
     assert words in caught.value.message
     assert "nothing was changed" in caught.value.message
     assert host.changes == []
+
+
+def test_remedy_names_what_is_to_be_remounted() -> None:
+    """mount(8) takes the mount point, not a folder below it."""
+    host = in_force()
+    host.rooms["/etc"] = Room(2, ROOMY, read_only=True, mount="/etc")
+    with pytest.raises(RefusedError) as caught:
+        apply.run(host, "", {"admin": "o@example.com"}, silent)
+    assert "`mount -o remount,rw /etc`" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("hook", "refused"),
+    [
+        ("mount -o remount,rw /usr", False),
+        ("/bin/mount /usr -o rw,remount || true", False),
+        ("mount -o remount,rw /boot", True),
+        ("mount -o remount,rw /usr/local", True),
+        ("echo remount,rw", True),
+        ("", True),
+    ],
+)
+@pytest.mark.parametrize("command", ["apply", "remove"])
+def test_read_only_usr_that_apt_remounts(hook: str, command: str, *, refused: bool) -> None:
+    """Debian's manual shows how: apt makes /usr writable by itself while packages change."""
+    host = FakeDebian()
+    if command == "remove":
+        apply.run(host, "", ADMIN, silent)
+        host.changes.clear()
+    told = f'DPkg::Pre-Invoke "";\nDPkg::Pre-Invoke:: "{hook}";\nDPkg::Post-Invoke:: "true";\n'
+    host.answer("apt-config", told)
+    host.rooms["/usr"] = Room(7, ROOMY, read_only=True, mount="/usr")
+    runs: dict[str, Callable[[], object]] = {
+        "apply": lambda: apply.run(host, "", ADMIN, silent),
+        "remove": lambda: rollback.remove(host, silent, force=False),
+    }
+    if not refused:
+        runs[command]()
+        return
+    with pytest.raises(RefusedError) as caught:
+        runs[command]()
+    assert caught.value.code == "file-system-read-only"
+    assert "`mount -o remount,rw /usr`" in caught.value.remedy
+    assert host.changes == []
+
+
+@pytest.mark.parametrize(("megabytes", "fits"), [(18, True), (15, False)])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_room_for_packages_is_asked_once(megabytes: int, *, fits: bool, replaced: bool) -> None:
+    """One file system holds /usr and /var, and packages are downloaded, then installed: once."""
+    host = FakeDebian()
+    if replaced:
+        host.install_exim4()
+    host.rooms["/"] = Room(1, megabytes * 1024**2)
+    if fits:
+        assert apply.run(host, "", ADMIN, silent).exit_code == 0
+        return
+    with pytest.raises(RefusedError) as caught:
+        apply.run(host, "", ADMIN, silent)
+    assert (caught.value.code, host.changes) == ("disk-full", [])
 
 
 def test_a_run_without_changes_needs_no_room() -> None:
@@ -292,6 +353,15 @@ def test_room_of_a_real_folder(tmp_path: Path) -> None:
     assert room.free > 0
     assert (room.read_only, room.immutable, room.mounted) == (False, "", False)
     assert Machine().room("/proc/self/status").mounted is False
+
+
+def test_mount_point_of_a_read_only_place() -> None:
+    """Known where it is asked for; whatever becomes of a folder meanwhile is a told failure."""
+    room = Machine().room("/sys/kernel/x/y")
+    if room.read_only:
+        assert room.mount.startswith("/sys")
+    assert mount_point("/proc/self/status") == "/proc"
+    assert mount_point("/") == "/"
 
 
 def test_holder_of_a_lock_is_named(tmp_path: Path) -> None:
