@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from onhost import apply, differences, packages, policy, queue, sendmail, snapshot, sysmail, units
+from onhost import (
+    apply,
+    differences,
+    mailu_policy,
+    packages,
+    policy,
+    sendmail,
+    snapshot,
+    sysmail,
+    units,
+)
 
-from lab import FreshHost, Host, Lab
+from lab import FreshHost, Host, Lab, LabError
+from lab.machine import wait_until
 
 CUT_AT = "/root/.cut_at.py"
 NEVER = 10**6
@@ -24,43 +36,71 @@ class Change:
     """What the power goes during: `prepare` brings the host to where `words` are run.
 
     ``admins`` are those of the policies that may be in force afterwards, None for a host that
-    is as it was before sysmail; the last one is what the change leads to. ``packages`` are
+    is as it was before sysmail; the last one is what the change leads to. ``policies`` write
+    the policy of each admin, that of `hold` unless it is named there. ``packages`` are
     installed before.
     """
 
     name: str
     words: tuple[str, ...]
-    prepare: Callable[[Host], None]
+    prepare: Callable[[Powered], None]
     admins: tuple[str | None, ...]
     packages: tuple[str, ...] = ()
+    policies: Mapping[str, Callable[[Lab, Host, str], None]] = field(default_factory=dict)
 
 
-def _first(host: Host) -> None:
-    policy(host, POLICY.format(admin=OLD))
+def _hold(_lab: Lab, host: Host, admin: str) -> None:
+    policy(host, POLICY.format(admin=admin))
 
 
-def _second(host: Host) -> None:
-    _first(host)
-    apply(host)
-    sendmail(host, "Subject: waits\n\nx\n", "someone@example.net")
-    assert len(queue(host)) == 1
-    policy(host, POLICY.format(admin=NEW))
+def _login(lab: Lab, host: Host, admin: str) -> None:
+    mailu_policy(lab, host, f'admin = "{admin}"\nroute = "relay"')
 
 
-def _back(host: Host) -> None:
-    _second(host)
-    apply(host)
+def _mailu(lab: Lab, host: Host, admin: str) -> None:
+    mailu_policy(lab, host, f'admin = "{admin}"\nroute = "mailu"')
 
 
-def _away(host: Host) -> None:
-    _first(host)
-    apply(host)
+def _first(powered: Powered) -> None:
+    powered.write(OLD)
+
+
+def _second(powered: Powered) -> None:
+    _away(powered)
+    powered.submit()
+    powered.write(NEW)
+
+
+def _deferred(powered: Powered) -> None:
+    """The same, with mail that Mailu did not take, and now would."""
+    _away(powered)
+    limit = powered.lab.mailu.rate_limit
+    limit(messages=0)
+    try:
+        powered.submit()
+        wait_until("it was tried", lambda: "deferred" in powered.queued().values(), 60, 0.2)
+    finally:
+        limit(messages=None)
+    powered.write(NEW)
+
+
+def _back(powered: Powered) -> None:
+    _second(powered)
+    apply(powered.host)
+
+
+def _away(powered: Powered) -> None:
+    _first(powered)
+    apply(powered.host)
 
 
 CHANGES = (
     Change("first install", ("apply",), _first, (None, OLD)),
     Change("exim4 replaced", ("apply",), _first, (None, OLD), ("exim4",)),
     Change("policy change", ("apply",), _second, (OLD, NEW)),
+    Change("next hop", ("apply",), _second, (OLD, NEW), policies={NEW: _login}),
+    Change("to mailu", ("apply",), _deferred, (OLD, NEW), policies={OLD: _login, NEW: _mailu}),
+    Change("to relay", ("apply",), _second, (OLD, NEW), policies={OLD: _mailu, NEW: _login}),
     Change("rollback", ("rollback",), _back, (NEW, OLD)),
     Change("remove", ("remove",), _away, (OLD, None)),
 )
@@ -70,7 +110,8 @@ class Powered:
     """A host with a disk of its own, and one change of it."""
 
     def __init__(self, lab: Lab, fresh_host: FreshHost, base: str, change: Change) -> None:
-        self._lab, self._change = lab, change
+        self.lab, self._change = lab, change
+        self._taken: set[str] = set()
         self.host = fresh_host(base, own_disk=True, packages=change.packages)
         self._bare = _look(self.host)
 
@@ -89,8 +130,7 @@ class Powered:
     def _cut(self, number: int, when: str) -> int:
         where = f"{self._change.name}, the power went {when}"
         print(where)
-        self._change.prepare(self.host)
-        mail = _waiting(self.host)
+        self._change.prepare(self)
         source = Path(__file__).with_name("cut_at.py").read_text()
         self.host.run(["sh", "-c", f"cat > {CUT_AT} && sync -f /"], input=source)
         process = self.host.start(["python3", CUT_AT, str(number), *self._change.words])
@@ -107,18 +147,18 @@ class Powered:
         states = self._states()
         print(f"journals on the disk: {states}")
         knocks = self._boot(where)
-        self._hold(where, mail, recovers=set(states) - {"done"} != set())
+        self._assert_holds(where, recovers=set(states) - {"done"} != set())
         assert knocks == 0, f"{where}: port 25 was open to the network {knocks} times"
         return int(found.group(1) or 0)
 
     def _boot(self, where: str) -> int:
-        with self._lab.knock(self.host) as knocker:
+        with self.lab.knock(self.host) as knocker:
             self.host.boot()
             knocks = knocker.stop()
         assert knocks.attempts > 0, where
         return knocks.successes
 
-    def _hold(self, where: str, mail: list[str], *, recovers: bool) -> None:
+    def _assert_holds(self, where: str, *, recovers: bool) -> None:
         host = self.host
         log = [
             json.loads(line)
@@ -146,13 +186,50 @@ class Powered:
             found = _differences(self._bare, _look(host))
             assert not found, f"{where}: {found}"
         else:
-            policy(host, POLICY.format(admin=admin))
+            self.write(admin)
+            if any("stays as it is" in note for note in told):
+                apply(host)  # forward: its mail could not leave, so Postfix could not go
             proof = sysmail(host, "prove")
             assert proof.status == 0, f"{where}: {proof.failed()} {proof.report['errors']}"
             assert sysmail(host, "plan").status == 0, where
-        assert _waiting(host) == mail, where
+        self._assert_nothing_lost(where)
         left = host.run("find / -xdev -name '*.sysmail-new'").stdout
         assert not left, f"{where}: {left}"
+
+    def _assert_nothing_lost(self, where: str) -> None:
+        """What was taken has arrived, or waits where it can be seen."""
+        missing = set(self._taken)
+
+        def all_there() -> bool:
+            missing.difference_update(self.queued())
+            if missing and self._change.policies:
+                missing.difference_update(self.lab.mailu.ids("X-Id"))
+            return not missing
+
+        try:
+            wait_until("all messages", all_there, 60, 0.3)
+        except LabError as error:
+            raise AssertionError(f"{where}: lost {sorted(missing)}") from error
+
+    def write(self, admin: str) -> None:
+        """The policy of this admin, in the host's file."""
+        self._change.policies.get(admin, _hold)(self.lab, self.host, admin)
+
+    def submit(self) -> None:
+        """A message that sendmail takes; on the route mailu that is Mailu's answer."""
+        name = f"x{secrets.token_hex(4)}"
+        sendmail(self.host, f"Subject: s\nX-Id: {name}\n\nx\n", f"{name}@example.net")
+        self._taken.add(name)
+
+    def queued(self) -> dict[str, str]:
+        """Which queue each message is in."""
+        said = self.host.run("postqueue -j 2>/dev/null", check=False).stdout
+        rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        return {
+            recipient["address"].partition("@")[0]: row["queue_name"]
+            for row in rows
+            for recipient in row["recipients"]
+        }
 
     def _states(self) -> list[str]:
         folders = sorted(self.host.root.glob("var/lib/sysmail/checkpoints/*"))
@@ -169,6 +246,7 @@ class Powered:
     def clear(self) -> None:
         """Back to a host that sysmail has not touched."""
         host = self.host
+        self._taken.clear()
         if host.run("command -v postsuper", check=False).returncode == 0:
             host.run("postsuper -d ALL")
         removed = sysmail(host, "remove")
@@ -176,12 +254,6 @@ class Powered:
         host.run(f"rm -rf /etc/sysmail {CUT_AT}")
         found = _differences(self._bare, _look(host))
         assert not found, found
-
-
-def _waiting(host: Host) -> list[str]:
-    if host.run("command -v postqueue", check=False).returncode != 0:
-        return []
-    return sorted(str(message["queue_id"]) for message in queue(host))
 
 
 def _is_of_recovery(entry: dict[str, object]) -> bool:

@@ -333,7 +333,7 @@ class FakeHost:
     def room(self, path: str) -> Room:
         """As much as a test says, by the longest beginning of the path."""
         self._alive()
-        fitting = [start for start in self.rooms if (path + "/").startswith(start + "/")]
+        fitting = [s for s in self.rooms if (path + "/").startswith(s.rstrip("/") + "/")]
         return self.rooms[max(fitting, key=len)] if fitting else Room(1, 10**12)
 
     def holder(self, path: str) -> str:

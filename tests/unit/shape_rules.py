@@ -212,6 +212,16 @@ def only_the_cli_prints(found: Module) -> list[str]:
     return wrong
 
 
+def nothing_waits_by_the_clock_of_the_day(found: Module) -> list[str]:
+    """A deadline is of ``elapsed``: a clock that is set back would let it wait for hours."""
+    parts = [n for n in ast.walk(found.tree) if isinstance(n, (ast.Assign, ast.Compare))]
+    return [
+        f"line {node.lineno}: {text}"
+        for node, text in ((node, ast.unparse(node)) for node in parts)
+        if "deadline" in text and (".now()" in text or "time.time()" in text)
+    ]
+
+
 def prove_only_reads(found: Module, writers: frozenset[str] = frozenset({"Writer"})) -> list[str]:
     """sysmail.prove knows the reading half of the port, and nothing that changes a host."""
     if not found.inside("sysmail.prove"):

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sysmail.apply import Store, recover
+from sysmail.cli.main import main
 from sysmail.cli.render import as_json, as_text
 from sysmail.commands import apply, plan, prove, rollback, status
 from sysmail.commands.try_ import run as try_run
@@ -167,6 +168,26 @@ def cut_off(host: FakeDebian, command: Callable[[FakeDebian], object]) -> list[C
     command(host)
     assert len(cuts) > 3, "a command that changes little tests little"
     return cuts
+
+
+def test_checkpoints_are_read_once() -> None:
+    """A run without changes reads each journal before it begins, for recovery, and then once."""
+    host = FakeDebian()
+    for name in ("a", "b", "c"):
+        do_apply(host, admin=f"{name}@example.com")
+    found: list[str] = []
+    read = host.read
+
+    def counted(path: str, limit: int = 16_000_000) -> Optional[bytes]:
+        found.append(path)
+        return read(path, limit)
+
+    host.read = counted  # type: ignore[method-assign]
+    assert main(["--json", "apply", "--admin", "c@example.com"], host) == 0
+    journals = [path for path in found if path.endswith("journal.json")]
+    assert {path: journals.count(path) for path in journals} == {
+        f"/var/lib/sysmail/checkpoints/000{number}/journal.json": 2 for number in (1, 2, 3)
+    }
 
 
 def put_back(host: FakeDebian) -> None:

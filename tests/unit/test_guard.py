@@ -11,6 +11,7 @@ import pytest
 
 from sysmail.apply import Store, recover
 from sysmail.apply.guard import LINK, TOOL, UNIT, place
+from sysmail.apply.packages import BOOT_LOCK_SECONDS, BOOT_SECONDS, INSTALL_SECONDS
 from sysmail.cli.main import main
 from sysmail.commands import apply, rollback
 from sysmail.errors import HostError
@@ -190,6 +191,51 @@ def test_damaged_journal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "move /var/lib/sysmail/checkpoints/0001 away" in capsys.readouterr().out
     assert host.running is None
     assert [call for call in host.changes if call.method == "run"] == []
+
+
+def installing_apt_is_cut_off() -> FakeDebian:
+    """Killed when its apt-get has just ended, before what came was written down."""
+    came = [cut for cut, _ in cut_off(FakeDebian(), do_apply) if "msmtp" in cut.packages]
+    assert Store(came[0]).load()[-1].packages_brought is None
+    return came[0]
+
+
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_recovery_at_boot_waits_minutes_for_a_package_manager(*, handed_over: bool) -> None:
+    """It may wait for us, as for the start of a service: then recovery fails, closed, and soon."""
+    host = installing_apt_is_cut_off()
+    if handed_over:
+        host.put(JOURNAL, host.text(JOURNAL).replace('over": false', 'over": true'), 0o600)
+        assert Store(host).load()[-1].handed_over
+    boots(host).held.add("/var/lib/dpkg/lock-frontend")
+    started, before = host.clock, host.tree()
+    with pytest.raises(HostError) as caught:
+        recover(host, silent)
+    assert caught.value.code == "package-manager-busy"
+    assert 120 <= host.clock - started <= 300
+    assert differences(before, host.tree()) == {}
+    host.held.clear()
+    assert recover(is_up(host), silent) != []
+
+
+def test_the_unit_may_take_longer_than_it_waits() -> None:
+    """systemd does not end it while it waits, nor while the packages go that came."""
+    host = FakeDebian()
+    do_apply(host)
+    minutes = re.search(r"^TimeoutStartSec=(\d+)min$", host.text(UNIT), re.MULTILINE)
+    assert minutes is not None
+    work = 2 * (INSTALL_SECONDS + BOOT_LOCK_SECONDS)
+    assert int(minutes.group(1)) * 60 > BOOT_SECONDS + work
+
+
+def test_package_manager_at_boot_waits_less_for_its_lock() -> None:
+    """What apt-get itself waits for its lock is minutes otherwise, at each call."""
+    host = boots(installing_apt_is_cut_off())
+    recover(host, silent)
+    calls = [call.what for call in host.changes if call.what[0] == "apt-get"]
+    assert calls
+    for call in calls:
+        assert f"DPkg::Lock::Timeout={BOOT_LOCK_SECONDS:.0f}" in call
 
 
 def test_what_ansible_prepared_is_undone_at_boot() -> None:

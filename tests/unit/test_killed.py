@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Callable
 
 import pytest
@@ -13,9 +13,11 @@ import pytest
 from sysmail import signals
 from sysmail.apply import Store, guard, recover, retire
 from sysmail.apply.edits import BESIDE, KEPT
+from sysmail.apply.scratch import take_away
 from sysmail.cli.main import main
 from sysmail.commands import apply, rollback
 from sysmail.errors import HostError
+from sysmail.host.port import Completed
 from sysmail.session import guarded
 from unit.fake_debian import FakeDebian, main_cf_values
 from unit.fake_host import Call, Died
@@ -303,3 +305,57 @@ def test_a_removal_that_fails_half_way_tells_what_it_has_to_tell() -> None:
         assert any(KEPT + path in note for note in notes), moment
         told += is_open
     assert told
+
+
+SCRATCH = "/run/sysmail/scratch"
+
+
+def runs(host: FakeDebian, pid: int, name: str, namespace: str, environment: str = "") -> None:
+    """A process of the host, or of a container on it."""
+    host.dynamic[f"/proc/{pid}/comm"] = f"{name}\n".encode
+    host.dynamic[f"/proc/{pid}/environ"] = lambda: environment.encode() + b"\0"
+    host.put_link(f"/proc/{pid}/ns/pid", namespace)
+
+
+@pytest.mark.parametrize("name", ["postdrop", "postfix"])
+def test_processes_of_containers_are_left_alone(name: str) -> None:
+    """A container has a postdrop, or a sysmail, of its own: only the host's own are ended."""
+    host = FakeDebian(postfix=True)
+    host.put_link("/proc/self/ns/pid", "pid:[4026531836]")
+    for pid, namespace in ((5001, "pid:[4026531836]"), (5002, "pid:[4026532999]")):
+        runs(host, pid, name, namespace, f"MAIL_CONFIG={SCRATCH}/etc")
+    ended: list[str] = []
+
+    def shell(argv: Sequence[str], _stdin: object) -> Completed:
+        ended.append(argv[2])
+        host.dynamic.pop("/proc/5001/environ", None)
+        return Completed(tuple(argv), 0, "", "")
+
+    host.programs["sh"] = shell
+    if name == "postdrop":
+        retire.end_postdrops(host)
+    else:
+        host.put_directory(SCRATCH)
+        take_away(host)
+    assert [words.split()[2:] for words in ended] == [["5001"]]
+
+
+def test_clock_that_goes_back_lets_nothing_wait_for_ever() -> None:
+    """A process of the trial that cannot be ended is waited for by a clock that nobody sets."""
+
+    class GoesBack(FakeDebian):
+        def now(self) -> float:
+            return super().now() - 1e6 * self.slept
+
+        slept = 0
+
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            self.slept += 1
+            assert self.slept < 5000, "it waits for ever"
+
+    host = GoesBack(postfix=True)
+    runs(host, 5001, "postfix", "", f"MAIL_CONFIG={SCRATCH}/etc")
+    host.put_directory(SCRATCH)
+    take_away(host)
+    assert SCRATCH not in host.entries

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from sysmail.apply import Store, recover
 from sysmail.apply.checkpoint import HOME
 from sysmail.cli.main import main
-from sysmail.commands import apply, rollback, status
+from sysmail.commands import apply, rollback, status, try_
 from sysmail.errors import RefusedError, StepError, SysmailError
 from sysmail.host.machine import Machine
 from sysmail.host.port import Room
+from sysmail.host.storage import mount_point
 from unit.fake_debian import FakeDebian
 from unit.fake_host import Call
 
@@ -77,6 +78,66 @@ def test_hindrance_is_told_and_nothing_changes(name: str, command: str) -> None:
     assert host.changes == []
 
 
+def test_remedy_names_what_is_to_be_remounted() -> None:
+    """mount(8) takes the mount point, not a folder below it."""
+    host = in_force()
+    host.rooms["/etc"] = Room(2, ROOMY, read_only=True, mount="/etc")
+    with pytest.raises(RefusedError) as caught:
+        apply.run(host, "", {"admin": "o@example.com"}, silent)
+    assert "`mount -o remount,rw /etc`" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("hook", "refused"),
+    [
+        ("mount -o remount,rw /usr", False),
+        ("/bin/mount /usr -o rw,remount || true", False),
+        ("mount -o remount,rw /boot", True),
+        ("mount -o remount,rw /usr/local", True),
+        ("echo remount,rw", True),
+        ("", True),
+    ],
+)
+@pytest.mark.parametrize("command", ["apply", "remove"])
+def test_read_only_usr_that_apt_remounts(hook: str, command: str, *, refused: bool) -> None:
+    """Debian's manual shows how: apt makes /usr writable by itself while packages change."""
+    host = FakeDebian()
+    if command == "remove":
+        apply.run(host, "", ADMIN, silent)
+        host.changes.clear()
+    told = f'DPkg::Pre-Invoke "";\nDPkg::Pre-Invoke:: "{hook}";\nDPkg::Post-Invoke:: "true";\n'
+    host.answer("apt-config", told)
+    host.rooms["/usr"] = Room(7, ROOMY, read_only=True, mount="/usr")
+    runs: dict[str, Callable[[], object]] = {
+        "apply": lambda: apply.run(host, "", ADMIN, silent),
+        "remove": lambda: rollback.remove(host, silent, force=False),
+    }
+    if not refused:
+        runs[command]()
+        return
+    with pytest.raises(RefusedError) as caught:
+        runs[command]()
+    assert caught.value.code == "file-system-read-only"
+    assert "`mount -o remount,rw /usr`" in caught.value.remedy
+    assert host.changes == []
+
+
+@pytest.mark.parametrize(("megabytes", "fits"), [(18, True), (15, False)])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_room_for_packages_is_asked_once(megabytes: int, *, fits: bool, replaced: bool) -> None:
+    """One file system holds /usr and /var, and packages are downloaded, then installed: once."""
+    host = FakeDebian()
+    if replaced:
+        host.install_exim4()
+    host.rooms["/"] = Room(1, megabytes * 1024**2)
+    if fits:
+        assert apply.run(host, "", ADMIN, silent).exit_code == 0
+        return
+    with pytest.raises(RefusedError) as caught:
+        apply.run(host, "", ADMIN, silent)
+    assert (caught.value.code, host.changes) == ("disk-full", [])
+
+
 def test_a_run_without_changes_needs_no_room() -> None:
     """Where all is as asked, a full disk is no reason to fail."""
     host = in_force()
@@ -100,6 +161,40 @@ def test_package_manager_at_work_is_named(path: str) -> None:
         assert caught.value.code == "package-manager-busy"
     assert host.changes == []
     assert host.clock > started, "it waits for a while"
+
+
+@pytest.mark.parametrize("name", ["read-only /etc", "full /var", "no inodes"])
+def test_try_finds_hindrances_too(name: str) -> None:
+    """A try changes as much as an apply, so it looks for the same before."""
+    host = FakeDebian()
+    path, room, code, _ = HINDRANCES[name]
+    host.rooms[path] = room
+    with pytest.raises(RefusedError) as caught:
+        try_.run(host, silent)
+    assert caught.value.code == code
+    assert host.changes == []
+
+
+def test_try_waits_for_the_package_manager() -> None:
+    """And is refused where that does not end; where it does, what it has installed is seen."""
+    host = FakeDebian()
+    host.held.add("/var/lib/dpkg/lock-frontend")
+    with pytest.raises(RefusedError) as caught:
+        try_.run(host, silent)
+    assert (caught.value.code, host.changes) == ("package-manager-busy", [])
+
+    class Installing(FakeDebian):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            self.held.clear()
+            if "exim4" not in self.packages:
+                self.install_exim4()
+
+    installing = Installing()
+    installing.held.add("/var/lib/dpkg/lock-frontend")
+    with pytest.raises(RefusedError) as caught:
+        try_.run(installing, silent)
+    assert (caught.value.code, installing.changes) == ("other-mta", [])
 
 
 def test_way_back_that_is_hindered_is_told_and_gone_on_with() -> None:
@@ -258,6 +353,15 @@ def test_room_of_a_real_folder(tmp_path: Path) -> None:
     assert room.free > 0
     assert (room.read_only, room.immutable, room.mounted) == (False, "", False)
     assert Machine().room("/proc/self/status").mounted is False
+
+
+def test_mount_point_of_a_read_only_place() -> None:
+    """Known where it is asked for; whatever becomes of a folder meanwhile is a told failure."""
+    room = Machine().room("/sys/kernel/x/y")
+    if room.read_only:
+        assert room.mount.startswith("/sys")
+    assert mount_point("/proc/self/status") == "/proc"
+    assert mount_point("/") == "/"
 
 
 def test_holder_of_a_lock_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ RULES: dict[str, shape.Rule] = {
     "only the host acts": shape.only_the_host_acts,
     "pure stays pure": shape.pure_stays_pure,
     "only the cli prints": shape.only_the_cli_prints,
+    "nothing waits by the clock of the day": shape.nothing_waits_by_the_clock_of_the_day,
     "prove only reads": partial(shape.prove_only_reads, writers=shape.writer_types()),
     "only the standard library": shape.only_the_standard_library,
     "files stay small": shape.files_stay_small,
@@ -69,6 +70,12 @@ PLANTED = [
         "import sys\nsys.exit",
     ),
     ("only the cli prints", "sysmail.host.x", "import logging", "import json"),
+    (
+        "nothing waits by the clock of the day",
+        "sysmail.x",
+        "deadline = host.now() + 5",
+        "deadline = host.elapsed() + 5\nsince = host.now()",
+    ),
     (
         "prove only reads",
         "sysmail.prove.x",

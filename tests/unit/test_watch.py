@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -369,7 +370,7 @@ def test_a_tool_that_comes_along() -> None:
 
 
 def test_the_copys_interpreter() -> None:
-    """It is this very one where root alone may write it, and stays so for another sysmail's run."""
+    """Without one of the host's own, this very one where root alone may write it, also later on."""
     host = FakeDebian()
     python = os.path.realpath(sys.executable)
     host.put(python, "ELF", 0o755, uid=1000)
@@ -382,6 +383,28 @@ def test_the_copys_interpreter() -> None:
     assert find_tool(host) == former
     host.take("/usr/bin/python3.9")
     assert find_tool(host) == "/opt/sysmail/sysmail"
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["ours", "another"])
+def test_the_copys_interpreter_outlives_an_upgrade(*, own: bool) -> None:
+    """python3.11 goes with the next release of the distribution; /usr/bin/python3 does not."""
+    host = FakeDebian()
+    python = os.path.realpath(sys.executable)
+    host.put(python, "ELF", 0o755)
+    host.put("/usr/bin/python3.11", "ELF", 0o755)
+    host.put_link("/usr/bin/python3", python if own else "/usr/bin/python3.11")
+    if not own:
+        assert copy_command(host) == f"{python} -I {COPY}", "one that does not run is none"
+        host.answer("/usr/bin/python3", status=1)
+        assert copy_command(host) == f"{python} -I {COPY}", "one that is too old is none"
+        host.answer("/usr/bin/python3")
+    assert copy_command(host) == THE_COPY
+    former = f"/usr/bin/python3.11 -I {COPY}"
+    host.put(PATHS[0], unit_files(former)[0].data)
+    assert find_tool(host) == THE_COPY
+    host.entries[python] = replace(host.entries[python], uid=1000)
+    host.entries["/usr/bin/python3.11"] = replace(host.entries["/usr/bin/python3.11"], uid=1000)
+    assert find_tool(host) == "/opt/sysmail/sysmail", "one that others may write is none"
 
 
 @pytest.mark.parametrize("alert", [{}, {"command": ["/bin/page", "mail"]}])

@@ -51,8 +51,9 @@ Type=oneshot
 ExecCondition=/bin/sh -c 'for d in {home}/checkpoints/*/; do \
     grep -qs "^ .state.: .done" "$${{d}}journal.json" || exit 0; done; exit 1'
 ExecStart={command} recover
-# A package manager may wait for a mirror; only mail waits for that.
-TimeoutStartSec=30min
+# Longer than it waits for a package manager (3 minutes), and than packages then take to go or to
+# come back, from a slow mirror; only mail waits for that.
+TimeoutStartSec=60min
 """
 
 

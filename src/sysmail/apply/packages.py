@@ -28,6 +28,17 @@ __all__ = [
 ]
 
 INSTALL_SECONDS = 900.0
+
+BOOT_SECONDS = 180.0
+"""How long recovery at boot waits for a package manager that is at work.
+
+Nothing outlives a boot: it is one that the boot itself has started, such as apt-daily, and it
+may wait for us, where it upgrades a service that starts after recovery.
+"""
+
+BOOT_LOCK_SECONDS = 30.0
+"""How long apt-get then waits for its lock, at each call."""
+_LOCK_WAIT = re.compile(r"^(DPkg::Lock::Timeout=)\d+$")
 _WORTH_TELLING = re.compile(
     r"^(Get:|Unpacking |Setting up |Removing |Purging |downloading |installing |removing |\()"
 )
@@ -53,9 +64,11 @@ def let_end(writer: Writer, distro: Distro, seconds: float, say: Callable[[str],
 
     HostError where it does not end in so many seconds.
     """
-    deadline = writer.elapsed() + seconds
+    deadline, said = writer.elapsed() + seconds, False
     while at_work(writer, distro):
-        say("waiting for the package manager, which is still at work")
+        if not said:
+            say("waiting for the package manager, which is still at work")
+        said = True
         if writer.elapsed() >= deadline:
             raise HostError(
                 "package-manager-busy",
@@ -63,6 +76,7 @@ def let_end(writer: Writer, distro: Distro, seconds: float, say: Callable[[str],
                 "off cannot be undone before it ends",
                 "see what it waits for, then retry",
             )
+        writer.sleep(1.0)  # one look costs a walk over all processes
     for path in distro.lock_files:
         writer.remove(path)
 
@@ -281,6 +295,7 @@ def _call(
 
     env = dict(distro.environment)
     if guard.is_running_at_boot(writer):
+        argv = [_LOCK_WAIT.sub(f"\\g<1>{BOOT_LOCK_SECONDS:.0f}", word) for word in argv]
         # systemctl(1) then starts nothing: a service of the package would wait for us, and we for
         # it. What has to run is started once all is put back.
         env["SYSTEMD_OFFLINE"] = "1"

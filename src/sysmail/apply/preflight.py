@@ -7,9 +7,9 @@ transaction they have to be undone, which the same fault may hinder.
 
 from __future__ import annotations
 
-import posixpath
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sysmail.apply.checkpoint import HOME, Checkpoint
 from sysmail.distro import Distro
@@ -23,7 +23,7 @@ __all__ = ["check_steps", "check_way_back", "wait_for_packages"]
 BLOCK = 4096
 JOURNAL = 256 * 1024
 PACKAGES = 16 * 1024 * 1024
-"""Less than any relay needs: what is not enough for it cannot be enough."""
+"""For what a relay's packages take on a file system, once however many steps and paths need it."""
 
 SCRATCH = "/run/sysmail/scratch"
 LOCK_SECONDS = 20.0
@@ -32,10 +32,17 @@ PAUSE = 0.2
 
 @dataclass(frozen=True)
 class _Change:
-    """A path that will be written or removed, with the bytes that takes meanwhile."""
+    """A path that will be written or removed, with the bytes that takes meanwhile.
+
+    ``packages``: by the package manager.
+    """
 
     path: str
     size: int = BLOCK
+    packages: bool = False
+
+
+_OF_PACKAGES = [_Change(path, PACKAGES, packages=True) for path in ("/usr", "/var")]
 
 
 def check_steps(reader: Reader, facts: Facts, steps: Sequence[Step]) -> None:
@@ -49,8 +56,7 @@ def check_steps(reader: Reader, facts: Facts, steps: Sequence[Step]) -> None:
         elif isinstance(step, RemoveFile):
             changes.append(_Change(step.path))
         elif isinstance(step, (DownloadPackages, InstallPackages)):
-            changes += [_Change(path, PACKAGES) for path in ("/usr", "/var")]
-            changes.append(_Change("/etc"))
+            changes += [*_OF_PACKAGES, _Change("/etc")]
     if facts.postfix is not None:
         changes.append(_Change(SCRATCH, JOURNAL))
     _require(reader, changes)
@@ -64,7 +70,8 @@ def check_way_back(reader: Reader, checkpoints: Iterable[Checkpoint]) -> None:
             before = entry["before"] or {}
             state = reader.state(checkpoint.kept(before)) if "backup" in before else None
             changes.append(_Change(entry["path"], _blocks(state.size if state else 0)))
-        changes += [_Change(path) for path in ("/usr", "/var") if checkpoint.packages_brought]
+        if checkpoint.packages_brought:
+            changes += [replace(each, size=BLOCK) for each in _OF_PACKAGES]
     _require(reader, changes)
 
 
@@ -74,11 +81,23 @@ def _blocks(size: int) -> int:
 
 def _require(reader: Reader, changes: Sequence[_Change]) -> None:
     rooms = {each.path: reader.room(each.path) for each in changes}
+    by_packages = {each.path for each in changes if each.packages}
     for path, room in rooms.items():
-        _require_changeable(path, room)
+        if not (room.read_only and path in by_packages and _remounts(reader, room.mount)):
+            _require_changeable(path, room)
     for room in {room.device: room for room in rooms.values()}.values():
         ours = [each for each in changes if rooms[each.path].device == room.device]
         _require_space(ours, room)
+
+
+def _remounts(reader: Reader, mount: str) -> bool:
+    """Whether apt makes that mount writable while packages change, as Debian's manual shows it."""
+    for line in reader.ask(["apt-config", "dump"]).out.splitlines():
+        hook = re.match(r'DPkg::Pre-Invoke\S* "(.*)";$', line, re.IGNORECASE)
+        words = set(re.split(r"[\s;&|]+", hook.group(1))) if hook is not None else set()
+        if mount in words and any({"remount", "rw"} <= set(word.split(",")) for word in words):
+            return True
+    return False
 
 
 def _require_changeable(path: str, room: Room) -> None:
@@ -86,8 +105,8 @@ def _require_changeable(path: str, room: Room) -> None:
         raise RefusedError(
             "file-system-read-only",
             f"{path} is on a file system that is mounted read-only (EROFS); nothing was changed",
-            "remount it for writing, for instance `mount -o remount,rw "
-            f"{posixpath.dirname(path)}`; a disk that failed is often remounted so: see dmesg",
+            f"remount it for writing: `mount -o remount,rw {room.mount}`; a disk that failed is "
+            "often remounted so: see dmesg",
         )
     if room.immutable:
         raise RefusedError(
@@ -106,7 +125,8 @@ def _require_changeable(path: str, room: Room) -> None:
 
 
 def _require_space(changes: Sequence[_Change], room: Room) -> None:
-    needed = sum(each.size for each in changes)
+    needed = sum(each.size for each in changes if not each.packages)
+    needed += max((each.size for each in changes if each.packages), default=0)
     paths = list(dict.fromkeys(each.path for each in changes))
     # What takes most of it says best which file system is meant.
     path = max(changes, key=lambda each: each.size).path

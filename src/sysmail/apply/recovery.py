@@ -30,18 +30,22 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
     take_away(writer)  # a trial of a candidate that was cut off
     tidy(writer)
     told: list[str] = []
-    # A package manager did not outlive a boot.
-    patience = 0.0 if guard.is_running_at_boot(writer) else PACKAGES_SECONDS
+    booting = guard.is_running_at_boot(writer)
     for checkpoint in reversed(Store(writer).load()):
         for path in Store(writer).half_written(checkpoint):
             writer.remove(path)
+        seconds = packages.BOOT_SECONDS if booting else PACKAGES_SECONDS
         if checkpoint.fetching and checkpoint.state == "done":
-            _let_packages_end(writer, checkpoint, say)  # a rollback that had not changed anything
+            # A rollback that had not changed anything.
+            _let_packages_end(writer, checkpoint, say, seconds)
             checkpoint.fetching = False
             save(writer, checkpoint)
-        if checkpoint.state == "done" or is_pending(writer, checkpoint, seconds=patience):
+        if checkpoint.state == "done":
             continue
-        _let_packages_end(writer, checkpoint, say)
+        # A package manager did not outlive a boot.
+        if not booting and is_pending(writer, checkpoint):
+            continue
+        _let_packages_end(writer, checkpoint, say, seconds)
         say(f"undoing the {checkpoint.kind} that was cut off")
         notes: list[str] = []
         with signals.held():
@@ -72,7 +76,9 @@ def is_pending(
     return facts.distro is not None and packages.at_work(writer, facts.distro)
 
 
-def _let_packages_end(writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
+def _let_packages_end(
+    writer: Writer, checkpoint: Checkpoint, say: Callable[[str], None], seconds: float
+) -> None:
     """A package manager outlives a sysmail that was killed, and lets nobody else in until it ends.
 
     What it installs meanwhile stays closed: the loopback-only main.cf is there
@@ -82,7 +88,7 @@ def _let_packages_end(writer: Writer, checkpoint: Checkpoint, say: Callable[[str
     if checkpoint.fetching or (checkpoint.packages_asked and at_it):
         distro = collect(writer).distro
         if distro is not None:
-            packages.let_end(writer, distro, PACKAGES_SECONDS, say)
+            packages.let_end(writer, distro, seconds, say)
 
 
 def _is_young(writer: Writer, checkpoint: Checkpoint, seconds: float) -> bool:

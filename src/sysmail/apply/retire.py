@@ -12,7 +12,7 @@ import re
 from typing import Callable
 
 from sysmail import queue
-from sysmail.apply import service
+from sysmail.apply import processes, service
 from sysmail.errors import StepError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
@@ -82,8 +82,8 @@ def end_postdrops(writer: Writer) -> None:
 
     It tries again for ever (measured with pacman); ended, sendmail(1) tells its caller so.
     """
-    for pid in writer.names("/proc"):
-        if pid.isdigit() and writer.read(f"/proc/{pid}/comm") == b"postdrop\n":
+    for pid in processes.own(writer):
+        if writer.read(f"/proc/{pid}/comm") == b"postdrop\n":
             writer.run(["sh", "-c", f"kill -TERM {pid}"])
 
 

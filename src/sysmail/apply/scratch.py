@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from sysmail.apply import processes
 from sysmail.apply.greeting import wait_for_greeting
 from sysmail.desired import Desired
 from sysmail.errors import HostError, StepError
@@ -56,10 +57,10 @@ def _end_all(writer: Writer) -> None:
     postfix(1) outlives a sysmail that was killed, goes on to start a master, and
     makes directories anew that are gone.
     """
-    deadline = writer.now() + END_SECONDS
+    deadline = writer.elapsed() + END_SECONDS
     while True:
-        found = [pid for pid in writer.names("/proc") if pid.isdigit() and _is_of_it(writer, pid)]
-        if not found or writer.now() > deadline:
+        found = [pid for pid in processes.own(writer) if _is_of_it(writer, pid)]
+        if not found or writer.elapsed() > deadline:
             return
         writer.run(["sh", "-c", f"kill -KILL {' '.join(found)}"])
         writer.sleep(0.02)

@@ -64,11 +64,13 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
     asked for where the policy names no route. ``hand_over``: the caller installs
     missing packages; the report then names them, and ``go_on`` does the rest.
     """
-    pending = next((c for c in Store(writer).load() if c.handed_over and c.state != "done"), None)
-    situation = look(writer, given, flags, relay=relay)
+    known = Store(writer).load()
+    pending = next((c for c in known if c.handed_over and c.state != "done"), None)
+    situation = look(writer, given, flags, relay=relay, checkpoints=known)
     distro = situation.facts.distro
     if situation.steps and pending is None and distro and wait_for_packages(writer, distro):
-        situation = look(writer, given, flags, relay=relay)  # somebody has just changed packages
+        # somebody has just changed packages
+        situation = look(writer, given, flags, relay=relay, checkpoints=known)
     adopted: tuple[str, ...] = ()
     if situation.steps and pending is None:
         adopted = refuse_takeover(writer, situation, adopt=adopt)
@@ -218,7 +220,7 @@ def _packages_wanted(situation: Situation, step: Step, results: tuple[StepResult
 
 def _checkpoint(writer: Writer, situation: Situation, *, acknowledge: bool) -> Checkpoint:
     """What a new transaction is about; nothing of it is written down yet."""
-    numbers = [checkpoint.number for checkpoint in Store(writer).load()]
+    numbers = [checkpoint.number for checkpoint in situation.checkpoints]
     checkpoint = Checkpoint(
         number=max(numbers, default=0) + 1, kind="apply", losses_since=writer.now()
     )
@@ -332,6 +334,7 @@ def _look_again(writer: Writer, situation: Situation, in_force: Checkpoint) -> S
         files=files,
         steps=plan(desired, facts, files),
         in_force=in_force,
+        checkpoints=tuple(Store(writer).load()),
     )
 
 

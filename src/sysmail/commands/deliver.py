@@ -70,7 +70,7 @@ def _follow(
     """By entrance: the queue id and the last attempt, as far as the log tells in time."""
     postfix = situation.facts.postfix
     log_file = postfix["maillog_file"] if postfix is not None else ""
-    deadline = started + FOLLOW_SECONDS
+    deadline = writer.elapsed() + FOLLOW_SECONDS
     while True:
         lines = maillog.lines_since(writer, situation.facts, log_file, started - 1) or []
         found: Followed = {}
@@ -80,7 +80,7 @@ def _follow(
                 attempts = maillog.deliveries(lines, queue_id)
                 found[entrance.name] = (queue_id, attempts[-1] if attempts else None)
         done = [d for _, d in found.values() if d is not None and d.status in FINAL]
-        if len(done) >= expected or writer.now() >= deadline:
+        if len(done) >= expected or writer.elapsed() >= deadline:
             return found
         writer.sleep(PAUSE)
 
@@ -109,7 +109,7 @@ def _submitted(
     writer: Writer, entrance: Entrance, recipient: str, started: float, host: str
 ) -> Verdict:
     name = f"entrance-{entrance.name}"
-    deadline = writer.now() + LOG_SECONDS
+    deadline = writer.elapsed() + LOG_SECONDS
     while True:
         handed = submissions.since(writer, started, host) or []
         ours = [each for each in handed if recipient in each.recipients]
@@ -118,7 +118,7 @@ def _submitted(
             if ours[0].accepted:
                 return Verdict(name, PASS, evidence)
             return Verdict(name, FAIL, evidence, "Mailu's answer says why")
-        if writer.now() >= deadline:
+        if writer.elapsed() >= deadline:
             return Verdict(
                 name, UNKNOWN, f"{entrance.summary}: not seen in the log", "see the mail log"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -45,6 +45,7 @@ class Situation:
     into where the decision depended on it; ``probed``: it did. ``down_for`` are
     the seconds that a Mailu in use has not answered for. ``relay_asked``: the relay was asked for.
     ``edited`` are the paths that somebody changed since the last apply, and how.
+    ``checkpoints`` are all there are, read once: a host may have hundreds.
     """
 
     facts: Facts
@@ -63,6 +64,7 @@ class Situation:
     down_for: float = 0.0
     relay_asked: bool = False
     edited: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: tuple[Checkpoint, ...] = ()
 
     @property
     def passwords(self) -> dict[str, str]:
@@ -92,15 +94,18 @@ def look(
     *,
     relay: bool = False,
     ask: bool = True,
+    checkpoints: Optional[Sequence[Checkpoint]] = None,
 ) -> Situation:
     """Look at the host. Errors as the parts raise them; nothing is changed.
 
     ``relay``: the relay is asked for. That lasts until a policy names a route.
     Without ``ask`` nobody is asked who may be slow: the route is the one in force, and the
-    password the one that is installed.
+    password the one that is installed. ``checkpoints``: where they were read already.
     """
     store = Store(reader)
-    in_force = store.in_force()
+    known = tuple(store.load() if checkpoints is None else checkpoints)
+    done = [checkpoint for checkpoint in known if checkpoint.state == "done"]
+    in_force = done[-1] if done else None
     last = in_force.policy if in_force is not None else None
     kept = store.passwords(in_force) if in_force is not None else {}
     relay = relay or (in_force is not None and in_force.relay_asked)
@@ -151,7 +156,8 @@ def look(
         probed=probed,
         down_for=seen.down_for,
         relay_asked=relay,
-        edited=edits(reader, [c for c in store.load() if c.state == "done"], files),
+        edited=edits(reader, done, files),
+        checkpoints=known,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Callable, Optional
 
 from sysmail import queue, signals, takeover
 from sysmail.apply import Checkpoint, Store, Transaction
+from sysmail.apply.preflight import check_steps, wait_for_packages
 from sysmail.commands.apply import GO_ON
 from sysmail.commands.send import send
 from sysmail.commands.situation import file_states
@@ -54,11 +55,16 @@ def run(writer: Writer, say: Say) -> Report:
     """Exit code 0 when every message arrived and the host is as before. The lock must be held."""
     facts = collect(writer)
     _refuse(writer, facts)
+    if facts.distro is not None and wait_for_packages(writer, facts.distro):
+        facts = collect(writer)  # somebody has just changed packages
+        _refuse(writer, facts)
     token = secrets.token_hex(8)
     sender = f"try-{token}@{DOMAIN}"
+    desired = _wanted(facts, sender, 25, facts)  # the files, before there is a catcher
+    check_steps(writer, facts, plan(desired, facts, file_states(writer, desired)))
+    paths = [file.path for file in desired.files]
     catcher = writer.catcher(lambda address: address == sender)
     route = {"name": "relay", "next_hop": "catcher", "reason": "a try"}
-    paths = [file.path for file in _wanted(facts, sender, catcher.port, facts).files]
     checkpoint = Checkpoint(1, "try", route=route)
     arrivals: list[Arrival] = []
     try:

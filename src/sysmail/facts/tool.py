@@ -13,16 +13,34 @@ __all__ = ["COPY", "copy_command", "find_tool"]
 INSTALLED = ("/usr/local/bin/sysmail", "/usr/bin/sysmail")
 """Where Ansible puts it, pip, and a package of a distribution."""
 
+PYTHON = "/usr/bin/python3"
+_NEW_ENOUGH = "import sys; sys.exit(sys.version_info < (3, 9))"
+
 COPY = "/var/lib/sysmail/recover.pyz"
 """The copy of the tool that each transaction places (apply/guard.py); it is there while there is
 a checkpoint, on hosts with systemd."""
 
 
 def copy_command(reader: Reader) -> str:
-    """What runs the copy: this very interpreter, or the host's own where others can write this."""
+    """What runs the copy: the host's own Python where it works, else this very interpreter.
+
+    The file behind the name, such as /usr/bin/python3.11, goes with an upgrade of the distribution.
+    """
     # The link that a virtual environment or an alternative is may be another one tomorrow.
-    python = os.path.realpath(sys.executable) if sys.executable else ""
-    return f"{python if python and _is_safe(reader, python) else '/usr/bin/python3'} -I {COPY}"
+    own = os.path.realpath(sys.executable) if sys.executable else ""
+    usable = own and _is_safe(reader, own) and not _works(reader, own)
+    return _with(own if usable else PYTHON)
+
+
+def _with(python: str) -> str:
+    return f"{python} -I {COPY}"
+
+
+def _works(reader: Reader, own: str) -> bool:
+    """Whether the host's own Python can run the copy; not asked where it is what runs now."""
+    if not _is_safe(reader, PYTHON):
+        return False
+    return reader.link(PYTHON) == own or reader.ask([PYTHON, "-I", "-c", _NEW_ENOUGH]).status == 0
 
 
 def find_tool(reader: Reader) -> str:
@@ -33,6 +51,10 @@ def find_tool(reader: Reader) -> str:
     """
     service = reader.read(PATHS[0])
     former = command_of(service.decode("utf-8", "replace")) if service is not None else ""
+    if former.endswith(_with("")) and former != _with(PYTHON):
+        former = (
+            copy_command(reader) if _works(reader, os.path.realpath(sys.executable)) else former
+        )
     own = reader.own_command()
     for command in (*INSTALLED, former, own):
         if command and _is_safe(reader, command.partition(" ")[0]):

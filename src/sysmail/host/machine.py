@@ -173,8 +173,9 @@ class Machine(Storage, LogSearch, Outside, Watching):
         """The path as it is, links not followed."""
         try:
             info = os.lstat(path)
+            target = os.readlink(path) if stat.S_ISLNK(info.st_mode) else ""
         except (FileNotFoundError, NotADirectoryError):
-            return None
+            return None  # also where it goes in between
         except OSError as error:
             raise HostError(
                 "file-not-read",
@@ -183,7 +184,7 @@ class Machine(Storage, LogSearch, Outside, Watching):
             ) from error
         mode, owner = stat.S_IMODE(info.st_mode), (info.st_uid, info.st_gid)
         if stat.S_ISLNK(info.st_mode):
-            return FileState("link", mode, *owner, target=os.readlink(path), mtime=info.st_mtime)
+            return FileState("link", mode, *owner, target=target, mtime=info.st_mtime)
         if stat.S_ISREG(info.st_mode):
             data = self.read(path) or b"" if content else b""
             return FileState("file", mode, *owner, data, "", info.st_size, info.st_mtime)

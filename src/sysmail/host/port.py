@@ -70,7 +70,8 @@ class Room:
     ``device`` tells file systems apart. ``free`` bytes and ``inodes`` are what root
     can still take, ``inodes`` -1 where they are not counted. ``immutable`` is the
     path with chattr(1)'s i or a, itself or its folder, else empty. ``mounted``:
-    something is mounted on the very path, so that it cannot be replaced.
+    something is mounted on the very path, so that it cannot be replaced. ``mount`` is the
+    mount point of what is read-only, else empty.
     """
 
     device: int
@@ -79,6 +80,7 @@ class Room:
     read_only: bool = False
     immutable: str = ""
     mounted: bool = False
+    mount: str = ""
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,10 @@ class Reader(Protocol):
         """Seconds on a clock that nobody sets, to wait by."""
 
     def room(self, path: str) -> Room:
-        """What stands in the way of a change of a path, and how much fits beside it."""
+        """What stands in the way of a change of a path, and how much fits beside it.
+
+        HostError where that cannot be seen.
+        """
 
     def can_connect(self, address: str, port: int, source: str = "", timeout: float = 3.0) -> bool:
         """Whether a TCP connection is accepted."""

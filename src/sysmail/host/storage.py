@@ -15,7 +15,7 @@ import time
 from sysmail.host.port import Room
 from sysmail.host.told import told
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "mount_point"]
 
 # linux/fs.h: _IOR('f', 1, long), and the flags that lsattr(1) shows as i and a.
 _GET_FLAGS = 0x80006601 | struct.calcsize("l") << 16
@@ -32,23 +32,8 @@ class Storage:
 
     def room(self, path: str) -> Room:
         """What stands in the way of a change of a path, and how much fits beside it."""
-        folder = path if os.path.isdir(path) else os.path.dirname(path)
-        while folder != "/" and not os.path.isdir(folder):
-            folder = os.path.dirname(folder)
-        volume = os.statvfs(folder)
-        files = volume.f_ffree if volume.f_files else -1  # btrfs counts none
-        there = path if os.path.lexists(path) else folder
-        stuck = next((each for each in (there, folder) if _is_unchangeable(each)), "")
-        mounted = there == path and not os.path.isdir(path) and _is_mount_point(path)
-        return Room(
-            device=os.stat(folder).st_dev,
-            # Where no blocks are counted (ramfs, a tmpfs without a limit), nothing is known.
-            free=volume.f_bfree * volume.f_frsize if volume.f_blocks else UNLIMITED,
-            inodes=files,
-            read_only=_is_read_only(folder) or (mounted and _is_read_only(path)),
-            immutable=stuck,
-            mounted=mounted,
-        )
+        with told(path, "read"):
+            return _room(path)
 
     def holder(self, path: str) -> str:
         """Who holds a lock of fcntl(2) on a file, or has a lock file open."""
@@ -93,6 +78,36 @@ class Storage:
             _sync(os.path.dirname(name))
 
 
+def _room(path: str) -> Room:
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    while folder != "/" and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    volume = os.statvfs(folder)
+    files = volume.f_ffree if volume.f_files else -1  # btrfs counts none
+    there = path if os.path.lexists(path) else folder
+    stuck = next((each for each in (there, folder) if _is_unchangeable(each)), "")
+    mounted = there == path and not os.path.isdir(path) and _is_mount_point(path)
+    read_only = _is_read_only(folder) or (mounted and _is_read_only(path))
+    return Room(
+        device=os.stat(folder).st_dev,
+        # Where no blocks are counted (ramfs, a tmpfs without a limit), nothing is known.
+        free=volume.f_bfree * volume.f_frsize if volume.f_blocks else UNLIMITED,
+        inodes=files,
+        read_only=read_only,
+        immutable=stuck,
+        mounted=mounted,
+        mount=mount_point(path) if read_only else "",
+    )
+
+
+def mount_point(path: str) -> str:
+    """The mount point that a path, there or not, is below; a bind mount is one too."""
+    real, points = os.path.realpath(path), _mount_points()
+    while real != "/" and real not in points:
+        real = os.path.dirname(real)
+    return real
+
+
 def _sync(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -122,11 +137,19 @@ def _is_unchangeable(path: str) -> bool:
 
 
 def _is_mount_point(path: str) -> bool:
-    """proc_pid_mountinfo(5): also a file that is mounted on a file; spaces are octal there."""
+    """Also a file that is mounted on a file."""
     real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-    with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8") as lines:
-        return any(line.split()[4].replace("\\040", " ") == real for line in lines)
-    return False
+    return real in _mount_points()
+
+
+def _mount_points() -> set[str]:
+    """proc_pid_mountinfo(5); spaces are octal there."""
+    with (
+        contextlib.suppress(OSError),
+        open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines,
+    ):
+        return {line.split()[4].replace("\\040", " ") for line in lines}
+    return set()
 
 
 def _named(pid: int) -> str:

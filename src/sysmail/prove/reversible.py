@@ -13,8 +13,7 @@ NAME = "reversible"
 
 def check(proof: Proof) -> Verdict:
     """Reads every checkpoint and compares its former contents with their hashes."""
-    store = Store(proof.reader)
-    checkpoints = store.load()
+    store, checkpoints = Store(proof.reader), proof.situation.checkpoints
     if not checkpoints:
         return Verdict(NAME, FAIL, "there is no checkpoint: sysmail was never applied", APPLY)
     # HostError, hence unknown, when one is damaged.
