@@ -23,7 +23,6 @@ WHOLE = 6.0
 """The whole dialogue may take so many times what the server has for each answer."""
 
 
-
 def can_connect(address: str, port: int, source: str = "", timeout: float = 3.0) -> bool:
     """Whether a TCP connection is accepted."""
     try:
