@@ -204,7 +204,7 @@ def test_a_full_disk_is_told_once() -> None:
     assert [each["event"] for each in pager.got] == ["trouble"]
     assert keys(pager) == ["memory", "oldest"]
     assert host.entries[IN_RUN].mode == 0o600
-    del host.write  # type: ignore[method-assign]
+    del host.write
     host.queue = []
     assert run(host, 60).outcome == "well"
     assert [each["event"] for each in pager.got] == ["trouble", "well"]
@@ -222,7 +222,7 @@ def test_a_full_disk_is_found_while_nothing_else_is_wrong() -> None:
     run(host)
     run(host)
     assert len(pager.got) == 1
-    del host.write  # type: ignore[method-assign]
+    del host.write
     run(host)
     run(host)
     assert [each["event"] for each in pager.got] == ["trouble", "well"]
@@ -492,10 +492,26 @@ def test_a_short_password() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"), [("452 4.3.1 Insufficient system storage", "df -h"), ("451 4.3.0", "log")]
+    ("answer", "words"),
+    [
+        ("452 4.3.1 Insufficient system storage", "df -h"),
+        ("451 4.3.0 Temporary lookup failure", "log of Postfix"),
+        ("554 5.7.1 Relay access denied", "sysmail apply"),
+        (HostError("connection-lost", "the SMTP dialogue ended: timed out", ""), "packet filter"),
+    ],
 )
-def test_remedies_of_what_apply_cannot_mend(answer: str, words: str) -> None:
-    """A full disk is not mended by an apply."""
-    from sysmail.prove.local_clients import _REMEDIES
+def test_remedies_of_what_apply_cannot_mend(
+    monkeypatch: pytest.MonkeyPatch, answer: object, words: str
+) -> None:
+    """A full disk or a packet filter on lo is not mended by an apply."""
 
-    assert words in _REMEDIES[answer[:3]]
+    def asked(*_: object) -> object:
+        if isinstance(answer, HostError):
+            raise answer
+        return answer
+
+    host, _ = in_force()
+    monkeypatch.setattr("sysmail.prove.local_clients._may_relay", asked)
+    found = {v.check: v for v in prove.run(host, "", {}).verdicts}["local-clients"]
+    assert found.status == FAIL
+    assert words in found.remedy

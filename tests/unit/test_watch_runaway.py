@@ -41,6 +41,7 @@ def test_senders_of_clients() -> None:
             "4XwYh2bQz3mB: from=<a@example.org>, size=9, nrcpt=1 (queue active)",
             "4XwYh2bQz3mA: from=<other@example.org>, size=9, nrcpt=1 (queue active)",
         ],
+        {"4XwYh2bQz3mC"},
     )
     assert {each.queue_id: each.sender for each in came} == {
         "4XwYh2bQz3mA": "app",
@@ -49,6 +50,12 @@ def test_senders_of_clients() -> None:
         "4XwYh2bQz3mD": "root",
         "4XwYh2bQz3mG": "> orig_id=4X",
     }
+
+
+def test_a_client_that_only_asked() -> None:
+    """What ended before its message, as a proof does, has an id and is no submission."""
+    came = with_senders(parse(["4XwYh2bQz3mB: client=localhost[127.0.0.1]"]), [])
+    assert came == []
 
 
 def _from(who: str, sender: str, count: int) -> list[Submission]:

@@ -59,8 +59,8 @@ def find_runaways(
     ids = frozenset(each.queue_id for each in came)
     if len(came) <= limit:
         return Submitted(ids=ids)
-    came = with_senders(came, _lines(reader, facts, ("qmgr",), ("from=<",)))
     here = {message.queue_id for message in waiting}
+    came = with_senders(came, _lines(reader, facts, ("qmgr",), ("from=<",)), here)
     on_hold = {message.queue_id for message in waiting if message.queue == "hold"}
     told = runaways(came, limit, here, on_hold, released)
     suspects = {each.who for each in told}

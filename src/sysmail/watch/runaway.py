@@ -68,8 +68,14 @@ def parse(lines: Iterable[str]) -> list[Submission]:
     return list(found.values())
 
 
-def with_senders(submissions: Iterable[Submission], lines: Iterable[str]) -> list[Submission]:
-    """The submissions with the sender that qmgr(8) says they have."""
+def with_senders(
+    submissions: Iterable[Submission], lines: Iterable[str], waiting: Collection[str] = ()
+) -> list[Submission]:
+    """The submissions with the sender that qmgr(8) says they have.
+
+    A client gets an id when its first recipient is accepted. One that sent no message after that,
+    as our own proofs do, is left out: its id is neither qmgr's nor ``waiting``.
+    """
     senders: dict[str, str] = {}
     for line in lines:
         match = _QMGR.match(line)
@@ -78,6 +84,7 @@ def with_senders(submissions: Iterable[Submission], lines: Iterable[str]) -> lis
     return [
         each if each.sender else replace(each, sender=senders.get(each.queue_id, ""))
         for each in submissions
+        if each.who.startswith("uid ") or each.queue_id in senders or each.queue_id in waiting
     ]
 
 
