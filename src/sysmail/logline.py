@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Optional
 
-__all__ = ["LogLine", "moment", "parse", "said"]
+__all__ = ["LogLine", "is_repeated", "moment", "parse", "said"]
 
 _MONTH_NAMES = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
@@ -23,6 +23,7 @@ _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(
 _REST = re.compile(r" (?:\S+ )(?:[a-z0-9]+\.[a-z]+ )?([^\s\[:]+)(?:\[(\d+)\])?: (.*)$", re.DOTALL)
 _QUEUE_ID = re.compile(r"([0-9A-F]{6,}|(?=[A-Za-z]*\d)[0-9A-Za-z]{10,}|NOQUEUE): ")
 LEAP = 29
+HOUR, SLACK = 3600.0, 60.0
 FUTURE = 86400.0
 """Seconds that a stamp may be ahead of the clock that reads it."""
 
@@ -100,7 +101,22 @@ def _stamp(line: str, latest: float) -> Optional[tuple[float, int]]:
     found = _local(year, month, day, clock)
     if found > latest + FUTURE:
         found = _local(year - 1, month, day, clock)
+    elif time.daylight and is_repeated(found):
+        # Of the two hours the second, unless that has not been yet.
+        found = max((t for t in _same(found) if t <= latest + SLACK), default=min(_same(found)))
     return found + fraction, match.end()
+
+
+def _same(when: float) -> list[float]:
+    """The moments that a clock on the wall shows alike; more than one when summer ends."""
+    shown = time.localtime(when)[:6]
+    around = (when - HOUR, when, when + HOUR)
+    return [moment for moment in around if time.localtime(moment)[:6] == shown]
+
+
+def is_repeated(when: float) -> bool:
+    """Whether local time shows this moment twice, as summer time ends."""
+    return len(_same(when)) > 1
 
 
 def _local(year: int, month: int, day: int, clock: tuple[int, ...]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Optional
@@ -13,6 +14,10 @@ __all__ = ["Submission", "parse", "since"]
 _LINE = re.compile(r"^host=(\S+) tls=\w+ auth=\w+.* recipients=(\S+) (.*)exitcode=(EX_\w+)$")
 _ANSWER = re.compile(r"smtpmsg='(.*?)'(?: |$)")
 _TROUBLE = re.compile(r"errormsg='(.*?)'(?: |$)")
+
+
+DYNAMIC_USERS = range(61184, 65520)
+"""What systemd gives DynamicUser= (systemd's UIDS-GIDS documentation)."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,26 @@ def parse(text: str) -> list[Submission]:
 def since(reader: Reader, moment: float, host: str) -> Optional[list[Submission]]:
     """What was handed to ``host`` since (seconds since the epoch); None when no log can be read."""
     # By identifier: journald does not always know the unit of a process that ends at once.
-    argv = ["journalctl", "-q", "--no-pager", "-o", "cat", "-t", "msmtp"]
+    argv = ["journalctl", "-q", "-a", "--no-pager", "-o", "json", "-t", "msmtp"]
+    argv.append("--output-fields=MESSAGE,_UID")
     said = reader.ask([*argv, "--since", f"@{moment:.6f}"])
     if said.status != 0 and said.err.strip():
         return None
-    return [each for each in parse(said.out) if each.host == host]
+    lines = "\n".join(filter(None, map(_by_msmtpd, said.out.splitlines())))
+    return [each for each in parse(lines) if each.host == host]
+
+
+def _by_msmtpd(row: str) -> str:
+    """The message of an entry of the journal; empty where no msmtpd of sysmail's wrote it.
+
+    Anybody may log under msmtp's name, and a program's own msmtp does. The user of the process
+    comes from the kernel, and no account has one of DynamicUser= (systemd.exec(5)).
+    """
+    try:
+        entry = json.loads(row)
+        if int(entry["_UID"]) not in DYNAMIC_USERS:
+            return ""
+        message = str(entry["MESSAGE"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
+    return "" if "\n" in message else message

@@ -18,12 +18,13 @@ HOOK = "hooks.lab.test"
 LIMIT = 60
 
 SERVER = """
-import http.server, ssl
+import http.server, json, ssl
 class Hook(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         with open("/root/hooked", "ab") as file:
-            file.write(self.path.encode() + b" " + body + b"\\n")
+            told = {"path": self.path, "headers": dict(self.headers), "body": body.decode()}
+            file.write(json.dumps(told).encode() + b"\\n")
         self.send_response(200); self.end_headers()
     def log_message(self, *words):
         pass
@@ -78,8 +79,8 @@ def _serve(host: Host) -> None:
     wait_until("the web server listens", lambda: ":8443" in host.run("ss -Hltn").stdout, 20, 0.1)
 
 
-def _put_policy(lab: Lab, host: Host) -> None:
-    policy(host, POLICY)
+def _put_policy(lab: Lab, host: Host, text: str = POLICY) -> None:
+    policy(host, text)
     (host.root / "etc/sysmail/policy.toml").chmod(0o600)
     (host.root / "etc/sysmail/ca.pem").write_bytes(lab.ca.file.read_bytes())
 
@@ -98,12 +99,17 @@ def _watch(host: Host) -> str:
     return " ".join(said.stdout.split())
 
 
-def _hooked(host: Host) -> list[dict[str, Any]]:
-    """What the web server got, the first alert first."""
+def _posts(host: Host) -> list[dict[str, Any]]:
+    """What the web server got, the first request first: its path, headers and body."""
     path = host.root / "root/hooked"
-    lines = path.read_text().splitlines() if path.exists() else []
-    assert all(line.startswith(f"/{SECRET} ") for line in lines)
-    return [json.loads(line.partition(" ")[2]) for line in lines]
+    posts = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    assert all(post["path"] == f"/{SECRET}" for post in posts)
+    return posts
+
+
+def _hooked(host: Host) -> list[dict[str, Any]]:
+    """The documents that the web server got."""
+    return [json.loads(post["body"]) for post in _posts(host)]
 
 
 def _events(host: Host) -> list[str]:
@@ -270,3 +276,132 @@ def _check_runaway(lab: Lab, host: Host) -> None:
     assert sorted(s for s in subjects if s.startswith("mass")) == sorted(
         f"mass {number}" for number in range(1, count + 1)
     )
+
+
+@pytest.fixture
+def watched(lab: Lab, host: Host) -> Iterator[Host]:
+    """The host with the watch in force and a first run behind it, and nobody told of anything."""
+    _put_policy(lab, host)
+    _apply(host)
+    # Each run puts the timer's next one off, which is five minutes away then.
+    wait_until("the timer has run it", lambda: _triggered(host), 90, 0.5)
+    for name in ("hooked", "paged"):
+        (host.root / "root" / name).unlink(missing_ok=True)
+    yield host
+    lab.join(lab.mx)
+    host.run("postsuper -d ALL", check=False)
+    assert sysmail(host, "remove", "--force").status == 0
+
+
+CORRUPT = "/var/spool/postfix/corrupt"
+BREAK = f"mkdir -p {CORRUPT} && touch {CORRUPT}/4XwYh2bQz3mK"
+HEAL = f"rm {CORRUPT}/4XwYh2bQz3mK"
+
+
+def test_the_shapes(lab: Lab, watched: Host) -> None:
+    """ntfy, Slack and Telegram each get an alert as they take it, and that all is well."""
+    for form, more in (("ntfy", ""), ("slack", ""), ("telegram", 'telegram_chat = "-100123"')):
+        _put_policy(lab, watched, POLICY.replace("[alert]", f'[alert]\nformat = "{form}"\n{more}'))
+        _apply(watched)
+        watched.run(BREAK)
+        assert _watch(watched) == "success 1"
+        watched.run(HEAL)
+        assert _watch(watched) == "success 0"
+    ntfy, _, slack, _, telegram, well = _posts(watched)
+    assert ntfy["headers"]["Title"] == f"{watched.fqdn}: mail is in trouble"
+    assert (ntfy["headers"]["Priority"], ntfy["headers"]["Tags"]) == ("high", "warning")
+    assert "damaged queue files" in ntfy["body"]
+    assert list(json.loads(slack["body"])) == ["text"]
+    assert "damaged queue files" in json.loads(slack["body"])["text"]
+    assert json.loads(telegram["body"])["chat_id"] == "-100123"
+    assert "damaged queue files" in json.loads(telegram["body"])["text"]
+    assert "mail is well again" in json.loads(well["body"])["text"]
+
+
+def test_three_days_with_the_next_hop_down(lab: Lab, watched: Host) -> None:
+    """A run each two hours for three days by the watch's own clock: a few alerts, then one."""
+    watched.run("apt-get -qy install faketime", timeout=200)
+    lab.cut(lab.mx)
+    sendmail(watched, "Subject: it waits\n\n", "a@example.org", user="app")
+    wait_until("it waits", lambda: len(queue(watched)) == 1, 30, 0.2)
+    for hours in range(2, 73, 2):
+        ran = watched.run(["faketime", f"+{hours}h", TOOL, "watch", "--quiet"], check=False)
+        assert ran.returncode == 1, (hours, ran.stdout, ran.stderr)
+    told = _events(watched)
+    assert told[0] == "trouble"
+    assert 2 <= len(told) <= 7, told
+    assert set(told[1:]) == {"worse"}
+    assert "has waited for 64 hours" in _hooked(watched)[-1]["text"] or len(told) < 4, told
+    lab.join(lab.mx)
+    watched.run("postqueue -f")
+    wait_until("it has left", lambda: queue(watched) == [], 60, 0.5)
+    assert watched.run(["faketime", "+73h", TOOL, "watch"]).returncode == 0
+    assert _events(watched) == [*told, "well"]
+
+
+FLOOD = """
+import smtplib
+with smtplib.SMTP("localhost", 25) as client:
+    for number in range({count}):
+        client.sendmail(f"job{{number}}@example.net", ["a@example.org"], "Subject: flood\\n\\n")
+"""
+
+
+def test_thousands_with_a_sender_each(lab: Lab, watched: Host) -> None:
+    """Beyond the limit all is held in one run, whatever the senders; what is let go stays so."""
+    lab.cut(lab.mx)
+    sendmail(watched, "Subject: of somebody else\n\n", "b@example.org", user="other")
+    count = 2000
+    watched.run(["python3", "-c", FLOOD.format(count=count)], user="app", timeout=300)
+    wait_until("all is in the queue", lambda: len(queue(watched)) == count + 1, 60, 0.5)
+    assert _watch(watched) == "success 1"
+    held = [m for m in queue(watched) if m["queue"] == "hold"]
+    assert len(held) == count - LIMIT
+    assert not [m for m in held if m["sender"].startswith("other@")]
+    (finding,) = _hooked(watched)[-1]["findings"]
+    assert finding["key"] in ("runaway:client 127.0.0.1", "runaway:client ::1")
+    assert f"submitted {count} messages" in finding["text"]
+
+    assert sysmail(watched, "queue", "release", "all").status == 0
+    assert _watch(watched) == "success 1"
+    assert [m for m in queue(watched) if m["queue"] == "hold"] == []
+
+
+def test_forged_lines(lab: Lab, watched: Host) -> None:
+    """What a user logs under Postfix's name holds nobody's mail and turns nothing red."""
+    lab.cut(lab.mx)
+    sendmail(watched, "Subject: real\n\n", "b@example.org", user="other")
+    wait_until("it is in the queue", lambda: len(queue(watched)) == 1, 30, 0.2)
+    real = queue(watched)[0]["queue_id"]
+    uid = watched.run("id -u other").stdout.strip()
+    forge = (
+        f"for i in $(seq {2 * LIMIT}); do echo 4XwYh2bQz$((i + 1000)): uid={uid} from='<other>'; "
+        f"done | logger -t postfix/pickup; echo {real}: uid={uid} from='<other>' | "
+        "logger -t postfix/pickup; echo warning: 4XwYh2bQz3mA: undeliverable postmaster "
+        "notification discarded | logger -t postfix/bounce"
+    )
+    watched.run(["sh", "-c", forge], user="app")
+    logged = "journalctl -q -t postfix/pickup _UID=$(id -u app) | wc -l"
+    wait_until("it is logged", lambda: int(watched.run(logged).stdout) > 2 * LIMIT, 30, 0.2)
+    assert _watch(watched) == "success 0"
+    assert [m["queue"] for m in queue(watched) if m["queue"] == "hold"] == []
+    assert _events(watched) == []
+
+
+def test_a_memory_that_cannot_be_written(watched: Host) -> None:
+    """On a read-only disk each thing is told once, and that it cannot be remembered there."""
+    home = "/var/lib/sysmail"
+    watched.run(f"mount --bind {home} {home} && mount -o remount,ro,bind {home}")
+    watched.run(BREAK)
+    try:
+        for _ in range(3):
+            assert _watch(watched) == "success 1"
+        assert _events(watched) == ["trouble"]
+        keys = {each["key"] for each in _hooked(watched)[0]["findings"]}
+        assert keys == {"memory", "promise:nothing-lost"}
+    finally:
+        watched.run(f"umount {home}; {HEAL}")
+    assert _watch(watched) == "success 0"
+    assert _watch(watched) == "success 0"
+    assert _events(watched) == ["trouble", "well"]
+    assert watched.run("test -e /run/sysmail/watch.json", check=False).returncode == 1

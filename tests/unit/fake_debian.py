@@ -16,7 +16,7 @@ from typing import Any, Callable, Optional
 from sysmail.host.port import Caught, Completed, SmtpReply, SmtpSession
 from sysmail.watch.units import PATHS, TIMER
 from unit.fake_host import FakeHost
-from unit.fake_journal import journalctl
+from unit.fake_journal import journalctl, lines_of_journal
 from unit.fake_msmtpd import INODES as MSMTPD_INODES
 from unit.fake_msmtpd import Handed, MsmtpdSession, Units
 
@@ -59,6 +59,7 @@ BROUGHT = {
 VERSIONS = {"postfix": "3.7.11-0+deb12u1", "msmtp": "1.8.23-1", "msmtp-mta": "1.8.23-1"}
 MTAS = ("postfix", "msmtp-mta", "exim4", "exim4-daemon-light", "nullmailer", "dma")
 """Packages that own ``sendmail``: each excludes the others (exim4 needs its daemon)."""
+POSTFIX_ACCOUNT = "postfix:x:102:105::/var/spool/postfix:/usr/sbin/nologin\n"
 POSTFIX_PROGRAMS = ("postconf", "postfix", "postqueue", "postsuper", "postcat", "sendmail")
 POSTFIX_FILES = ("dynamicmaps.cf", "master.cf", "postfix-files")
 
@@ -89,6 +90,8 @@ class FakeDebian(FakeHost):
         self.needs: dict[str, str] = {}
         self.removes_automatically = False
         self.log: list[str] = []
+        self.forged: set[str] = set()
+        """Lines of the log that some other user's program wrote."""
         self.exposed: list[str] = []
         self.scratch: dict[str, int] = {}
         self.put("/etc/os-release", OS_RELEASE)
@@ -172,8 +175,12 @@ class FakeDebian(FakeHost):
             "dpkg": self._dpkg_repair,
             "systemctl": self._systemctl,
             "journalctl": self._journalctl,
-            "getent": lambda argv, _in: _said(argv, "", 2),
+            "getent": self._getent,
         }
+
+    def _getent(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        known = list(argv) == ["getent", "passwd", "postfix"]
+        return _said(argv, POSTFIX_ACCOUNT if known else "", 0 if known else 2)
 
     def _dpkg_query(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         lines = [f"{s} {n} {VERSIONS.get(n, '1')}\n" for n, s in sorted(self.packages.items())]
@@ -502,8 +509,7 @@ class FakeDebian(FakeHost):
     def _journalctl(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         if "json" in argv:
             return journalctl(argv, self.log, self.clock)
-        pattern = argv[argv.index("-g") + 1] if "-g" in argv else ""
-        found = [line for line in self.log if re.search(pattern, line)]
+        found = lines_of_journal(argv, self.log, self.forged, self.clock)
         return _said(argv, "".join(line + "\n" for line in found), 0 if found else 1)
 
     def _postconf(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:

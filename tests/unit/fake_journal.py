@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sysmail import logline
 from sysmail.host.port import Completed
 
-__all__ = ["journalctl"]
+__all__ = ["journalctl", "lines_of_journal"]
+
+POSTFIX_UID = 102
 
 
 def journalctl(argv: Sequence[str], lines: Sequence[str], now: float, uid: int = 0) -> Completed:
@@ -33,6 +35,31 @@ def journalctl(argv: Sequence[str], lines: Sequence[str], now: float, uid: int =
             rows.insert(0, row)
     out = "".join(json.dumps(row) + "\n" for row in rows)
     return Completed(tuple(argv), 0 if rows else 1, out, "")
+
+
+def lines_of_journal(
+    argv: Sequence[str], lines: Sequence[str], forged: Collection[str], now: float
+) -> list[str]:
+    """What ``journalctl -o short`` or ``-o cat`` prints of these lines, the oldest first.
+
+    ``forged`` are those that no process of Postfix's own user wrote.
+    """
+    given = dict(zip(argv, argv[1:]))
+    tags = {word for option, word in zip(argv, argv[1:]) if option == "-t"}
+    since = int(float(given.get("--since", "@0")[1:]))
+    found: list[str] = []
+    for line in lines:
+        parsed = logline.parse(line, now)
+        tag = parsed.program if parsed is not None else ""
+        text = line if "cat" not in argv else line.partition("]: ")[2]
+        if (
+            (not tags or tag in tags)
+            and (f"_UID={POSTFIX_UID}" not in argv or line not in forged)
+            and ("cat" not in argv or parsed is None or parsed.time >= since)
+            and re.search(given.get("-g", ""), text)
+        ):
+            found.append(text)
+    return found
 
 
 def _entry(turn: int, line: str, uid: int, now: float) -> dict[str, Any]:

@@ -258,14 +258,30 @@ TAKEN = (
 REFUSED = TAKEN.replace("250", "553").replace("EX_OK", "EX_UNAVAILABLE")
 
 
+def entries(*lines: str, uid: int = 62000) -> str:
+    """What the journal prints of lines that a process of this user logged."""
+    rows = [{"MESSAGE": line, "_UID": str(uid)} for line in lines]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_what_others_log_as_msmtp_is_not_believed() -> None:
+    """A line that a user's own program wrote says nothing about Mailu."""
+    host = applied()
+    host.answer("journalctl", entries(TAKEN) + entries(REFUSED, uid=1000))
+    found = status.run(host)
+    assert (found.outcome, found.details["deliveries"]["refused"]) == ("healthy", 0)
+    host.answer("journalctl", entries(REFUSED) + entries(TAKEN, uid=1000) + "7\n{\n")
+    assert [problem.code for problem in status.run(host).errors] == ["mail-refused"]
+
+
 def test_status_tells_what_mailu_answered() -> None:
     """status counts what Mailu took, and is unhealthy when the last message was refused."""
     host = applied()
-    host.answer("journalctl", f"{REFUSED}\n{TAKEN}\n")
+    host.answer("journalctl", entries(REFUSED, TAKEN))
     found = status.run(host)
     assert (found.outcome, found.exit_code, found.details["queue"]["count"]) == ("healthy", 0, 0)
     assert (found.details["deliveries"]["sent"], found.details["deliveries"]["refused"]) == (1, 1)
-    host.answer("journalctl", f"{TAKEN}\n{REFUSED}\n")
+    host.answer("journalctl", entries(TAKEN, REFUSED))
     assert [problem.code for problem in status.run(host).errors] == ["mail-refused"]
     host.answer("journalctl")
     host.msmtpd.stop_all()

@@ -158,6 +158,7 @@ def test_journal_without_a_match_is_an_empty_answer() -> None:
     """journalctl -g ends with 1 where nothing matches; that is no failure."""
     host = FakeHost()
     host.answer("journalctl", "", 1)
+    host.answer("getent", "postfix:x:102:105::/var/spool/postfix:/usr/sbin/nologin\n")
     assert maillog.losses(host, facts(systemd=True), "", 0) == []
 
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
@@ -442,3 +443,41 @@ def test_bad_ca_file_is_an_error_with_a_code(tmp_path: Path) -> None:
     ]
     for attempt in attempts:
         assert attempt().code not in ("connection-lost", "not-tls")
+
+
+def test_a_server_that_drips() -> None:
+    """A byte now and then is no answer, though no wait for one is long."""
+
+    def drip(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            for byte in b"220-" + b"x" * 150 + b"\r\n220 at last\r\n":
+                connection.sendall(bytes([byte]))
+                time.sleep(0.02)
+            connection.recv(100)
+
+    with listening(drip) as port, pytest.raises(HostError) as caught:
+        Session("127.0.0.1", port, timeout=0.5)
+    assert caught.value.code == "connection-lost"
+    assert "timed out" in caught.value.message
+
+
+def test_the_whole_dialogue_has_an_end() -> None:
+    """A server that answers each command just in time does not keep us either."""
+
+    def slow(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection.sendall(b"220 hello\r\n")
+            while connection.recv(100):
+                time.sleep(0.25)
+                connection.sendall(b"250 yes\r\n")
+
+    def speak(session: Session) -> None:
+        for _ in range(30):
+            session.command("NOOP")
+
+    with listening(slow) as port:
+        session = Session("127.0.0.1", port, timeout=0.5)
+        with pytest.raises(HostError) as caught:
+            speak(session)
+        session.close()
+    assert caught.value.code == "connection-lost"

@@ -200,6 +200,17 @@ def submitted(host: FakeDebian, count: int, uid: int = 1000, ago: float = 10) ->
         )
 
 
+def accounts(host: FakeDebian) -> None:
+    """Every number is the user app; Postfix has its own."""
+    own = host.programs["getent"]
+    app = "app:x:{}:1000::/home/app:/bin/sh\n"
+    host.programs["getent"] = lambda argv, given: (
+        own(argv, given)
+        if argv[2] == "postfix"
+        else Completed(tuple(argv), 0, app.format(argv[2]), "")
+    )
+
+
 def test_a_runaway_is_held() -> None:
     """Beyond the limit it is put on hold in one call, once; another user's mail is left alone."""
     host, pager = in_force()
@@ -215,9 +226,7 @@ def test_a_runaway_is_held() -> None:
         return Completed(tuple(argv), 0, "", "")
 
     host.programs["postsuper"] = postsuper
-    host.programs["getent"] = lambda argv, _in: Completed(
-        tuple(argv), 0, f"app:x:{argv[2]}:1000::/home/app:/bin/sh\n", ""
-    )
+    accounts(host)
     submitted(host, 1300)
     submitted(host, 5, uid=0)
     report = run(host)

@@ -31,6 +31,7 @@ __all__ = [
     "FORMER",
     "HOME",
     "MEMORY",
+    "MEMORY_IN_RUN",
     "SECRETS",
     "TEMPORARY",
     "WAITING",
@@ -47,6 +48,9 @@ HOME = "/var/lib/sysmail"
 SECRETS = f"{HOME}/secrets"
 MEMORY = f"{HOME}/watch.json"
 """What the watch remembers."""
+
+MEMORY_IN_RUN = "/run/sysmail/watch.json"
+"""The same where that cannot be written: a disk that is full or read-only."""
 
 TEMPORARY = ".sysmail-new"
 """How host/machine.py names a file until it is whole."""

@@ -23,6 +23,7 @@ from sysmail.apply.checkpoint import (
     FORGOTTEN,
     HOME,
     MEMORY,
+    MEMORY_IN_RUN,
     SECRETS,
     TEMPORARY,
     Checkpoint,
@@ -279,6 +280,7 @@ def tidy(writer: Writer) -> None:
     writer.rmdir(SECRETS)
     writer.remove(MEMORY + TEMPORARY)
     if writer.rmdir(parent):  # empty after the last one: nothing of sysmail is left
+        writer.remove(MEMORY_IN_RUN)
         writer.remove(MEMORY)  # nobody watches over what is not there
         guard.take_away(writer)
         writer.rmdir(HOME)

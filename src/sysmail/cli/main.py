@@ -19,6 +19,9 @@ from sysmail.session import carry_out, guarded
 __all__ = ["entry", "main"]
 
 
+_NOT_WATCHED = frozenset({"failed", "refused", "interrupted"})
+
+
 def entry() -> NoReturn:
     """The console script."""
     sys.exit(main(sys.argv[1:]))
@@ -34,6 +37,8 @@ def main(argv: Sequence[str], machine: Optional[Any] = None) -> int:
     except BrokenPipeError:
         return 1
     signals.hold()
+    if wanted.command == "watch" and report.exit_code == 1 and report.outcome in _NOT_WATCHED:
+        report = replace(report, exit_code=3)  # 1 is that it has watched, and something is wrong
     report = replace(report, command=wanted.command)
     progress.done()
     if wanted.metrics and report.exit_code in {0, 1}:

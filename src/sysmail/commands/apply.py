@@ -17,6 +17,7 @@ from sysmail.commands.policy_source import Given
 from sysmail.commands.refusals import (
     refuse_busy_port,
     refuse_fatal_configuration,
+    refuse_open_command,
     refuse_takeover,
 )
 from sysmail.commands.situation import (
@@ -76,6 +77,7 @@ def run(  # noqa: PLR0913 - what a caller may ask for has no natural groups, and
         adopted = refuse_takeover(writer, situation, adopt=adopt)
         refuse_busy_port(writer, situation)
         refuse_fatal_configuration(writer, situation.facts, situation.desired)
+    refuse_open_command(writer, situation)
     try:
         trouble = _ask_next_hop(writer, situation)
     except HostError as error:

@@ -11,10 +11,27 @@ from sysmail.desired import Desired
 from sysmail.errors import RefusedError
 from sysmail.facts import Facts
 from sysmail.facts.collect import collect_forwards
+from sysmail.facts.tool import others_can_write
 from sysmail.host.port import Reader
 from sysmail.neighbours import neighbour_of
 
-__all__ = ["refuse_busy_port", "refuse_fatal_configuration", "refuse_takeover"]
+__all__ = [
+    "refuse_busy_port",
+    "refuse_fatal_configuration",
+    "refuse_open_command",
+    "refuse_takeover",
+]
+
+
+def refuse_open_command(reader: Reader, situation: Situation) -> None:
+    """RefusedError where the watch would run, as root, what somebody else can change."""
+    path = others_can_write(reader, situation.policy.alert.command)
+    if path:
+        raise RefusedError(
+            "alert-command-writable",
+            f"alert.command runs as root, and others than root can write {path}",
+            f"chown root {path} && chmod go-w {path}; or name another command",
+        )
 
 
 def refuse_takeover(reader: Reader, situation: Situation, *, adopt: bool) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from sysmail.errors import HostError
+from sysmail.facts.tool import others_can_write
 from sysmail.host.port import Writer
 from sysmail.policy import Policy
 from sysmail.watch.model import Alert
@@ -37,6 +38,10 @@ def tell(
         except HostError as error:
             failures["webhook"] = error.message
     if "command" in channels:
+        writable = others_can_write(writer, policy.alert.command)
+        if writable:
+            failures["command"] = f"alert.command was not run: others can write {writable}"
+    if "command" in channels and "command" not in failures:
         document = json.dumps(as_document(alert, host), ensure_ascii=False) + "\n"
         done = writer.run(
             policy.alert.command,

@@ -9,21 +9,18 @@ import os
 from dataclasses import replace
 from typing import Any, Optional
 
-from sysmail import queue, submissions
+from sysmail import queue
 from sysmail.apply.checkpoint import Checkpoint, Store
-from sysmail.commands.memory import load, save, settings, undelivered
-from sysmail.commands.situation import look, probe_next_hop
-from sysmail.commands.submitted import account_of, find_runaways
-from sysmail.errors import HostError, RefusedError, SysmailError
+from sysmail.commands import memory
+from sysmail.commands.submitted import account_of
+from sysmail.commands.watched import Looked, ask_next_hop, both, look_at, package_manager
+from sysmail.errors import RefusedError, SysmailError
 from sysmail.host.port import Writer
-from sysmail.nexthop import is_temporary
 from sysmail.policy import Policy
-from sysmail.postfix.names import my_hostname
-from sysmail.prove import Proof, prove
-from sysmail.report import PASS, Problem, Report, RouteSummary, Verdict
+from sysmail.report import Problem, Report, RouteSummary
 from sysmail.session import LOCK
 from sysmail.watch.decide import decide, delivered
-from sysmail.watch.findings import Seen, findings, proof_is_due
+from sysmail.watch.findings import Seen, findings, proof_is_due, span
 from sysmail.watch.model import Finding, State
 from sysmail.watch.runaway import Runaway, named
 
@@ -32,165 +29,212 @@ __all__ = ["run"]
 AGAIN_SECONDS = 5.0
 """What is wrong is looked at again after so long: a restart of Postfix breaks no promise."""
 
-LATELY_SECONDS = 600.0
+BUSY_SECONDS = 1800.0
+"""Who is at work on the host for longer than this may hang."""
 
 
 def run(writer: Writer) -> Report:
     """Exit code 0 all is well or somebody is at work, 1 something is wrong, 3 nobody could be told.
 
-    What is wrong is looked at twice, some seconds apart.
+    What is wrong is looked at twice, some seconds apart. 3 is also that this very watch is broken.
     """
+    in_force: Optional[Checkpoint] = None
     try:
-        return _run(writer)
-    except HostError as error:
-        problem = Problem(error.code, error.message, error.remedy)
-        return Report("watch", "failed", 3, errors=(problem,))
-
-
-def _run(writer: Writer) -> Report:
-    in_force = Store(writer).in_force()
-    if in_force is None:
-        raise RefusedError(
-            "not-applied",
-            "sysmail was never applied here, so there is nothing to watch",
-            "run `sysmail apply`",
+        in_force = Store(writer).in_force()
+        if in_force is not None:
+            return _run(writer, in_force)
+    except SysmailError as error:
+        return _broken(writer, in_force, Problem(error.code, error.message, error.remedy))
+    except Exception as error:
+        if os.environ.get("SYSMAIL_TRACEBACK"):
+            raise
+        return _broken(
+            writer,
+            in_force,
+            Problem(
+                "bug",
+                f"sysmail made a mistake: {type(error).__name__}: {error}",
+                "please report it, with the output of SYSMAIL_TRACEBACK=1",
+            ),
         )
-    if _is_busy(writer):
-        return Report("watch", "busy", 0)
-    policy, state = settings(writer, in_force), load(writer)
-    full = proof_is_due(state, writer.now())
-    seen = _look(writer, in_force, policy, full=full)
-    if any(v.status != PASS for v in seen.verdicts):
+    raise RefusedError(
+        "not-applied",
+        "sysmail was never applied here, so there is nothing to watch",
+        "run `sysmail apply`",
+    )
+
+
+def _broken(writer: Writer, in_force: Optional[Checkpoint], problem: Problem) -> Report:
+    """A watch that cannot watch says so by the ways that are left to it."""
+    report = Report("watch", "failed", 3, errors=(problem,))
+    if in_force is None:
+        return report
+    found = Finding("watch-broken", 1, f"the watch is broken: {problem.message}", problem.remedy)
+    try:
+        watch = _Watch(writer, in_force)
+        watch.conclude((found,), watch.kept, writer.nodename())
+    except Exception:  # noqa: BLE001 - the first mistake is the one to tell of
+        return report
+    return replace(report, errors=(problem, *memory.undelivered(watch.kept)))
+
+
+def _run(writer: Writer, in_force: Checkpoint) -> Report:
+    watch = _Watch(writer, in_force)
+    busy = _at_work(writer)
+    looked = None if busy else look_at(writer, in_force, watch.policy, watch.kept)
+    if looked is not None and not looked.is_well:
         writer.sleep(AGAIN_SECONDS)
-        if _is_busy(writer):
-            return Report("watch", "busy", 0)
-        # The next hop is not asked again: it counts logins.
-        again = _look(writer, in_force, policy, full=False)
-        seen = _both(seen, again)
-    seen = replace(seen, runaways=_hold(writer, seen.runaways))
-    now = writer.now()
-    found, after = findings(seen, state, policy, now)
-    channels = _channels(policy)
-    alert, after = decide(after, found, now, channels)
-    failures: dict[str, str] = {}
-    if alert is not None:
-        from sysmail.commands.tell import tell  # only then, as with all that costs time
-
-        failures = tell(writer, alert, policy, after.channels, seen.host or writer.nodename())
-        after = delivered(after, failures)
-    if after != state:
-        _remember(writer, after)
-    return _report(in_force, seen, found, after, alert is not None)
+        busy = _at_work(writer) or package_manager(writer, looked)
+        if not busy:
+            looked = both(looked, look_at(writer, in_force, watch.policy, watch.kept))
+    if busy or looked is None:
+        return watch.busy(busy)
+    state = replace(watch.kept, busy=0.0)
+    looked = replace(looked, seen=_hold(writer, looked.seen))
+    found, after = findings(looked.seen, state, watch.policy, writer.now())
+    # What is wrong here is told before anybody is asked who may never answer.
+    told = watch.conclude(found, after, looked.seen.host)
+    if proof_is_due(watch.kept, writer.now()) and looked.situation is not None:
+        looked, more = watch.prove(looked)
+        found, told = more or found, told or bool(more)
+    return watch.report(looked.seen, found, told=told)
 
 
-def _channels(policy: Policy) -> tuple[str, ...]:
-    found = {"webhook": policy.alert.webhook, "command": policy.alert.command}
-    return tuple(name for name, value in found.items() if value)
-
-
-def _is_busy(writer: Writer) -> bool:
-    """Whether another sysmail is changing this host."""
+def _at_work(writer: Writer) -> str:
+    """Which other sysmail is changing this host; empty if none is."""
     try:
         writer.lock(LOCK, f"sysmail watch (pid {os.getpid()})", 0.0).release()
-    except RefusedError:
-        return True
-    return False
+    except RefusedError as error:
+        return error.message
+    return ""
 
 
-def _look(writer: Writer, in_force: Checkpoint, policy: Policy, *, full: bool) -> Seen:
-    """What is there now. With ``full`` the next hop is asked too."""
-    trouble: Optional[HostError] = None
-    try:
-        situation = look(writer, "", {}, ask=False)
-        if full:
-            trouble = probe_next_hop(writer, situation)
-        proof = Proof(writer, situation, trouble, asked=full)
-        verdicts, waiting = tuple(prove(proof)), proof.waiting
-        facts = situation.facts
-    except SysmailError as error:
-        unknown = Verdict("all-or-nothing", "unknown", error.message, error.remedy)
-        return Seen((unknown,), full=full)
-    patient = [m for m in waiting or [] if m.queue != "hold"]
-    now = writer.now()
-    return Seen(
-        verdicts,
-        waiting=len(patient),
-        oldest=max((now - m.arrived for m in patient), default=0.0),
-        full=full,
-        temporary=trouble.message if trouble is not None and is_temporary(trouble) else "",
-        refused=_refused(writer, in_force),
-        host=my_hostname(situation.policy, facts),
-        runaways=find_runaways(writer, facts, policy.limits.runaway, waiting or []),
-    )
-
-
-def _refused(writer: Writer, in_force: Checkpoint) -> str:
-    """Mailu's answer to the last message of the route mailu, where that was a no lately."""
-    if in_force.route.get("name") != "mailu":
-        return ""
-    host = str(in_force.policy.get("mailu", {}).get("host", ""))
-    handed = submissions.since(writer, writer.now() - LATELY_SECONDS, host) or []
-    return handed[-1].answer if handed and not handed[-1].accepted else ""
-
-
-def _both(first: Seen, again: Seen) -> Seen:
-    """What is wrong both times; what only the first look asked stands."""
-    wrong = {v.check for v in first.verdicts if v.status != PASS}
-    kept = {v.check: v for v in first.verdicts if v.check == "verified-next-hop" and first.full}
-    verdicts = tuple(
-        kept.get(v.check, v if v.status == PASS or v.check in wrong else _passing(v))
-        for v in again.verdicts
-    )
-    return replace(again, verdicts=verdicts, full=first.full, temporary=first.temporary)
-
-
-def _passing(verdict: Verdict) -> Verdict:
-    return Verdict(verdict.check, PASS, f"only now: {verdict.evidence}")
-
-
-def _hold(writer: Writer, runaways: tuple[Runaway, ...]) -> tuple[Runaway, ...]:
+def _hold(writer: Writer, seen: Seen) -> Seen:
     """Put the surplus on hold; postsuper(1) moves a message whole, and what has left stays gone."""
-    found: list[Runaway] = []
-    for runaway in runaways:
-        if runaway.surplus:
-            ids = "\n".join(runaway.surplus).encode() + b"\n"
-            writer.run(["postsuper", "-h", "-"], stdin=ids)
-        found.append(named(runaway, account_of(writer, runaway.who)))
-    if any(runaway.surplus for runaway in runaways):
-        held = {m.queue_id for m in queue.waiting(writer) or [] if m.queue == "hold"}
-        found = [replace(each, held=each.held - len(set(each.surplus) - held)) for each in found]
-    return tuple(found)
+    runaways = [named(each, account_of(writer, each.who)) for each in seen.runaways]
+    surplus = [name for each in runaways for name in each.surplus]
+    if not surplus:
+        return replace(seen, runaways=tuple(runaways))
+    trouble = _put_on_hold(writer, surplus)
+    held = {m.queue_id for m in queue.waiting(writer) or [] if m.queue == "hold"}
+    return replace(seen, runaways=tuple(_with_held(each, held, trouble) for each in runaways))
 
 
-def _remember(writer: Writer, state: State) -> None:
-    """Under the lock, and only while there is something to watch: a removal leaves nothing."""
+def _put_on_hold(writer: Writer, ids: list[str]) -> str:
+    """Why not, if so."""
     try:
         lock = writer.lock(LOCK, f"sysmail watch (pid {os.getpid()})", 10.0)
-    except RefusedError:
-        return  # told once too often is better than a removal that waits
+    except RefusedError as error:
+        return error.message
     try:
-        if Store(writer).in_force() is not None:
-            save(writer, state)
+        done = writer.run(["postsuper", "-h", "-"], stdin="\n".join(ids).encode() + b"\n")
     finally:
         lock.release()
+    return "" if done.status == 0 else f"postsuper said: {done.err.strip() or done.status}"
 
 
-def _report(
-    in_force: Checkpoint, seen: Seen, found: tuple[Finding, ...], state: State, told: bool
-) -> Report:
-    route = in_force.route
-    problems = [Problem("watch-found", each.text, each.remedy) for each in found]
-    problems += undelivered(state)
-    code = 1 if found else 0
-    return Report(
-        command="watch",
-        outcome="trouble" if found else "well",
-        exit_code=3 if state.undelivered else code,
-        changed=any(each.surplus for each in seen.runaways),
-        route=RouteSummary(route["name"], route["next_hop"], route["reason"]) if route else None,
-        errors=tuple(problems),
-        details={"watch": _details(found, state, told)},
-    )
+def _with_held(runaway: Runaway, held: set[str], trouble: str) -> Runaway:
+    """What really is on hold now; what left before that is not."""
+    surplus = tuple(name for name in runaway.surplus if name in held)
+    count = runaway.held - len(runaway.surplus) + len(surplus)
+    return replace(runaway, surplus=surplus, held=count, trouble=trouble)
+
+
+class _Watch:
+    """One run: the policy that it goes by, and what it remembers and has told so far."""
+
+    def __init__(self, writer: Writer, in_force: Checkpoint) -> None:
+        self._writer = writer
+        self._in_force = in_force
+        self.policy: Policy = memory.settings(writer, in_force)
+        self.kept: State = memory.load(writer)
+        self._whole = not memory.is_elsewhere(writer)
+
+    @property
+    def _channels(self) -> tuple[str, ...]:
+        ways = {"webhook": self.policy.alert.webhook, "command": self.policy.alert.command}
+        return tuple(name for name, value in ways.items() if value)
+
+    def conclude(self, found: tuple[Finding, ...], state: State, host: str) -> bool:
+        """Decide, remember, tell, and remember who was not reached. Whether somebody was told."""
+        now, channels = self._writer.now(), self._channels
+        alert, after = decide(state, found, now, channels)
+        # Before it is told: who dies in between tells twice, and never not at all.
+        trouble = self._remember(after)
+        if trouble:
+            text = f"what was told cannot be remembered: {trouble}"
+            remedy = "look at the disk of /var/lib: `df -h /var/lib`, `df -i /var/lib`, `mount`"
+            alert, after = decide(
+                state, (*found, Finding("memory", 1, text, remedy)), now, channels
+            )
+            self._remember_in_run(after)
+        if alert is None:
+            return False
+        from sysmail.commands.tell import tell  # only then, as with all that costs time
+
+        name = host or self._writer.nodename()
+        failures = tell(self._writer, alert, self.policy, after.channels, name)
+        after = delivered(after, failures)
+        if trouble:
+            self._remember_in_run(after)
+        else:
+            self._remember(after)
+        return not failures
+
+    def _remember(self, state: State) -> str:
+        if state == self.kept and self._whole:
+            return ""
+        trouble = memory.remember(self._writer, state)
+        self.kept, self._whole = state, not memory.is_elsewhere(self._writer)
+        return trouble
+
+    def _remember_in_run(self, state: State) -> None:
+        memory.remember_in_run(self._writer, state)
+        self.kept, self._whole = state, False
+
+    def busy(self, who: str) -> Report:
+        """Somebody is at work: what is there now says nothing, unless that goes on for long."""
+        now = self._writer.now()
+        since = self.kept.busy if 0 < self.kept.busy <= now else now
+        state = replace(self.kept, busy=since)
+        if now - since < BUSY_SECONDS:
+            if state != self.kept:
+                self._remember_in_run(state)
+            return Report("watch", "busy", 0)
+        text = f"the watch has not looked for {span(now - since)}: {who}"
+        found = Finding("busy", 1, text, "see whether that hangs (`ps`), and end it if so")
+        # Whatever else is wrong is as wrong as it was.
+        told = self.conclude((found,), state, self._writer.nodename())
+        return self.report(Seen(()), (found,), told=told)
+
+    def prove(self, looked: Looked) -> tuple[Looked, tuple[Finding, ...]]:
+        """Ask the next hop too. That it was tried is written down first: it counts logins."""
+        now = self._writer.now()
+        self._remember(replace(self.kept, tried=now))
+        seen = ask_next_hop(self._writer, looked)
+        found, after = findings(seen, self.kept, self.policy, self._writer.now())
+        if seen.submitted is not None:
+            after = replace(after, looked=now)
+        self.conclude(found, after, seen.host)
+        return replace(looked, seen=seen), found
+
+    def report(self, seen: Seen, found: tuple[Finding, ...], *, told: bool) -> Report:
+        """What this run came to."""
+        route, state = self._in_force.route, self.kept
+        problems = [Problem("watch-found", each.text, each.remedy) for each in found]
+        problems += memory.undelivered(state)
+        code = 1 if found else 0
+        return Report(
+            command="watch",
+            outcome="trouble" if found else "well",
+            exit_code=3 if state.undelivered else code,
+            changed=any(each.surplus for each in seen.runaways),
+            route=RouteSummary(route["name"], route["next_hop"], route["reason"])
+            if route
+            else None,
+            errors=tuple(problems),
+            details={"watch": _details(found, state, told)},
+        )
 
 
 def _details(found: tuple[Finding, ...], state: State, told: bool) -> dict[str, Any]:

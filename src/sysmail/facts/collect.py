@@ -235,9 +235,20 @@ def _names_below(reader: Reader, folder: str) -> list[str]:
 
 
 def master_running(reader: Reader, postfix: PostfixFacts) -> bool:
-    """Whether the process that the pid file of master(8) names is a Postfix master."""
-    pid = _text(reader, postfix["queue_directory"] + "/pid/master.pid").strip()
-    return pid.isdigit() and _text(reader, f"/proc/{pid}/comm").strip() == "master"
+    """Whether the process that the pid file of master(8) names is the master of this Postfix.
+
+    The file outlives a master that was killed, and its number may be another process's by now:
+    one of the same name is one of root's that works in this very queue directory.
+    """
+    queue = postfix["queue_directory"]
+    pid = _text(reader, queue + "/pid/master.pid").strip()
+    if not pid.isdigit() or _text(reader, f"/proc/{pid}/comm").strip() != "master":
+        return False
+    process = reader.state(f"/proc/{pid}", content=False)
+    if process is not None and process.uid != 0:
+        return False
+    works_in = reader.link(f"/proc/{pid}/cwd")
+    return works_in is None or works_in == (reader.link(queue) or queue)
 
 
 def _sasl_plain(reader: Reader) -> bool:

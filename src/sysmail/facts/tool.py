@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from sysmail.host.port import Reader
 from sysmail.watch.units import PATHS, command_of
 
-__all__ = ["COPY", "copy_command", "find_tool"]
+__all__ = ["COPY", "copy_command", "find_tool", "others_can_write"]
 
 INSTALLED = ("/usr/local/bin/sysmail", "/usr/bin/sysmail")
 """Where Ansible puts it, pip, and a package of a distribution."""
@@ -72,6 +73,22 @@ def _is_safe(reader: Reader, program: str) -> bool:
         return False
     paths = [real, f"{real.rpartition('/')[0]}/src/sysmail", *_above(real), *_above(program)]
     return all(_is_roots(reader, path) for path in paths)
+
+
+def others_can_write(reader: Reader, words: Sequence[str]) -> str:
+    """What somebody but root can write of the files a command names, and the folders above them.
+
+    The first such path; empty if there is none.
+    """
+    for word in words:
+        real = reader.link(word) if word.startswith("/") else None
+        state = reader.state(real, content=False) if real is not None else None
+        if real is None or state is None or state.kind != "file":
+            continue
+        for path in (real, *_above(real), *_above(word)):
+            if not _is_roots(reader, path):
+                return path
+    return ""
 
 
 def _above(path: str) -> list[str]:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import socket
+import time
 from typing import Optional
 
 from sysmail.errors import HostError
@@ -18,6 +19,8 @@ from sysmail.host.port import SmtpReply
 __all__ = ["Session", "can_connect", "free_port"]
 
 MAX_REPLY_LINES = 200
+WHOLE = 6.0
+"""The whole dialogue may take so many times what the server has for each answer."""
 
 
 def can_connect(address: str, port: int, source: str = "", timeout: float = 3.0) -> bool:
@@ -61,6 +64,8 @@ class Session:
         self._name = name or address
         self._ca_file = ca_file
         self._buffer = b""
+        self._timeout = timeout
+        self._end = time.monotonic() + WHOLE * timeout
         self._socket = _connect(address, port, source, timeout)
         try:
             if tls == "implicit":
@@ -145,8 +150,10 @@ class Session:
 
     def _reply(self) -> SmtpReply:
         lines: list[str] = []
+        # A timeout is for each piece that comes: a byte now and then would have us wait for ever.
+        until = min(time.monotonic() + self._timeout, self._end)
         while True:
-            raw = self._line()
+            raw = self._line(until)
             text = raw.decode("utf-8", "replace")
             if not re.match(r"[0-9]{3}", text):
                 raise HostError(
@@ -160,12 +167,17 @@ class Session:
             if len(lines) > MAX_REPLY_LINES:
                 raise HostError("not-smtp", f"{self.peer} never ends its reply", "check the host")
 
-    def _line(self) -> bytes:
+    def _line(self, until: float) -> bytes:
         while b"\n" not in self._buffer:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise self._lost(socket.timeout("timed out"))
             try:
+                self._socket.settimeout(left)
                 piece = self._socket.recv(4096)
             except OSError as error:
                 raise self._lost(error) from error
+            self._socket.settimeout(self._timeout)
             if not piece:
                 raise self._lost(None)
             self._buffer += piece

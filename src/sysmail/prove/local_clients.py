@@ -14,6 +14,13 @@ NAME = "local-clients"
 RECIPIENT = "probe@sysmail-probe.invalid"
 """Asked for at RCPT and never sent to; .invalid exists nowhere (RFC 2606)."""
 
+FILTER = "let the packet filter pass what goes over lo: see `nft list ruleset`"
+_REMEDIES = {
+    "451": "see the log of Postfix: something that it needs does not answer or cannot be written",
+    "452": "free space where Postfix keeps its queue: see `df -h` and `df -i /var/spool/postfix`",
+}
+"""What apply cannot mend, by the code of the answer."""
+
 MOST_ADDRESSES = 8
 """Own addresses that are tried; a host with hundreds of containers has hundreds."""
 
@@ -25,11 +32,12 @@ def check(proof: Proof) -> Verdict:
         return Verdict(NAME, FAIL, "Postfix does not run", APPLY)
     for address in listen:
         try:
-            answer = _may_relay(proof, address, "")
+            answer, remedy = _may_relay(proof, address, ""), ""
         except HostError as error:
-            answer = error.message
+            answer, remedy = error.message, FILTER if "timed out" in error.message else ""
         if answer:
-            return Verdict(NAME, FAIL, f"a client on {address} is refused: {answer}", APPLY)
+            remedy = remedy or _REMEDIES.get(answer[:3], APPLY)
+            return Verdict(NAME, FAIL, f"a client on {address} is refused: {answer}", remedy)
     port = proof.situation.desired.port
     # msmtpd looks at no client's address; its sockets are what keeps others away.
     others = [own for own in _outside_addresses(proof) if _target(own) in listen and proof.relay]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Optional
+
 from sysmail.apply.checkpoint import HOME
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
@@ -12,36 +15,73 @@ NAME = "no-secrets-told"
 
 
 def check(proof: Proof) -> Verdict:
-    """Looks at the modes of what holds a password, and for it in the arguments of processes."""
+    """Looks at the modes of what holds a secret, and for it in arguments and environments."""
     password = proof.situation.password
     home = proof.reader.state(HOME, content=False)
     if home is not None and home.mode & 0o077:
         return Verdict(NAME, FAIL, f"{HOME} has mode {home.mode:04o}", f"chmod 700 {HOME}")
-    if password is None:
+    webhook = proof.situation.policy.alert.webhook
+    if password is None and not webhook:
         return Verdict(NAME, PASS, "this policy has no secret")
+    told = _of_webhook(proof, webhook)
+    if told is not None or password is None:
+        passed = Verdict(NAME, PASS, "the webhook's address is in no process")
+        return told or passed
     secret = password.reveal().encode()
     for file in proof.situation.desired.files:
         state = proof.situation.files.get(file.path)
-        if state is None or secret not in state.data:
+        if state is None or not _holds(state.data, secret):
             continue
         if state.mode & 0o077 or state.uid != 0:
             return Verdict(
                 NAME, FAIL, f"{file.path} holds the password and has mode {state.mode:04o}", APPLY
             )
-    told = _in_arguments(proof, secret)
-    if told:
+    where = _in_processes(proof, secret)
+    if where:
         return Verdict(
-            NAME,
-            FAIL,
-            f"the password is in the arguments of process {told[0]}",
-            "stop that process, and change the password",
+            NAME, FAIL, f"the password is in {where}", "stop that process, and change the password"
         )
     return Verdict(NAME, PASS, "the password is only in files that root alone can read")
 
 
-def _in_arguments(proof: Proof, secret: bytes) -> list[str]:
-    return [
-        pid
-        for pid in proof.reader.names("/proc")
-        if pid.isdigit() and secret in (proof.reader.read(f"/proc/{pid}/cmdline") or b"")
-    ]
+LONG = 8
+"""Bytes: what is shorter is part of other words by chance."""
+
+_OURS = frozenset({"master", "msmtpd", "msmtp", "pickup", "qmgr", "sendmail", "smtp", "sysmail"})
+"""Programs whose environment sysmail or Postfix made; another may have its own use of a secret."""
+
+
+def _of_webhook(proof: Proof, webhook: str) -> Optional[Verdict]:
+    """What is wrong with how the webhook's address is kept: it is a secret, in a path or a token.
+
+    The token of a bot of Telegram is one by itself.
+    """
+    token = re.search(r"/bot([^/]{8,})/", webhook)
+    for secret in filter(None, (webhook, token.group(1) if token else "")):
+        where = _in_processes(proof, secret.encode())
+        if where:
+            return Verdict(
+                NAME,
+                FAIL,
+                f"the webhook's address is in {where}",
+                "stop that process, and change the webhook's address",
+            )
+    return None
+
+
+def _holds(data: bytes, secret: bytes) -> bool:
+    if len(secret) >= LONG:
+        return secret in data
+    return secret in re.split(rb"[\0\s=:,\"']+", data)
+
+
+def _in_processes(proof: Proof, secret: bytes) -> str:
+    """Where a process shows a secret to others; empty if none does."""
+    read = proof.reader.read
+    for pid in filter(str.isdigit, proof.reader.names("/proc")):
+        if _holds(read(f"/proc/{pid}/cmdline") or b"", secret):
+            return f"the arguments of process {pid}"
+        name = (read(f"/proc/{pid}/comm") or b"").decode("utf-8", "replace").strip()
+        if name in _OURS and _holds(read(f"/proc/{pid}/environ") or b"", secret):
+            return f"the environment of process {pid}"
+    return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Optional
 
-from sysmail import maillog
 from sysmail.postfix.names import literal
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
@@ -36,11 +35,7 @@ def check(proof: Proof) -> Verdict:
             f"{len(corrupt)} damaged queue files in {proof.parameter('queue_directory')}/corrupt",
             "look at them with `postcat`; what can be read can be sent again by hand",
         )
-    in_force = proof.situation.in_force
-    since = in_force.losses_since if in_force is not None else proof.reader.now() - 5 * 86400
-    if since > proof.reader.now():
-        since = 0.0  # the clock was set back: what is known to a person is not known any more
-    lost = maillog.losses(proof.reader, facts, proof.parameter("maillog_file"), since)
+    lost = proof.lost
     if lost is None:
         return Verdict(
             NAME,

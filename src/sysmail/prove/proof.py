@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Optional
 
-from sysmail import queue
+from sysmail import maillog, queue
+from sysmail.commands.memory import load
 from sysmail.commands.situation import Situation
 from sysmail.errors import HostError
 from sysmail.facts.model import Listener
@@ -15,6 +16,11 @@ __all__ = ["APPLY", "Proof"]
 
 APPLY = "run `sysmail apply`"
 """The remedy when the host is not as the policy asks."""
+
+
+_WITHOUT_APPLY = 5 * 86400.0
+_SLACK = 300.0
+"""Seconds: a line may be late in the log."""
 
 
 class Proof:
@@ -45,6 +51,26 @@ class Proof:
     def waiting(self) -> Optional[list[queue.Message]]:
         """The queue; None when it cannot be listed."""
         return queue.waiting(self.reader)
+
+    @cached_property
+    def lost(self) -> Optional[list[str]]:
+        """The lines of the log about notices that were lost; None when no log can be read.
+
+        Since the last that a person knows of. A log is rotated away, and reading all of it would
+        take longer each day: what the watch has seen in it, it remembers.
+        """
+        now, in_force = self.reader.now(), self.situation.in_force
+        since = in_force.losses_since if in_force is not None else now - _WITHOUT_APPLY
+        if since > now:
+            since = 0.0  # the clock was set back: what is known to a person is not known any more
+        memory = load(self.reader)
+        seen = [memory.lost] if memory.lost and memory.lost_at >= since else []
+        searched = memory.looked - _SLACK if memory.looked <= now else 0.0
+        facts, log_file = self.situation.facts, self.parameter("maillog_file")
+        found = maillog.losses(self.reader, facts, log_file, max(since, searched))
+        if found is None:
+            return None
+        return [*(line for line in seen if line not in found), *found]
 
     def queue_summary(self) -> Optional[dict[str, Optional[float]]]:
         """How many wait and when the oldest came, for a report; None where nothing is known."""

@@ -29,7 +29,9 @@ class Seen:
     ``verdicts`` are those of the checks. ``ages`` are the ages, in seconds, of the messages that
     wait (held ones do not). ``full``: the next hop was asked too; ``temporary`` is then what
     it ran into where that may pass. ``refused`` is Mailu's last answer on the route
-    ``mailu``, where it was a no. ``host`` is what this host is called.
+    ``mailu``, where it was a no. ``host`` is what this host is called. ``unseen`` is what could
+    not be looked at: its name, why, and what to do. ``submitted`` are the ids of what came in
+    lately, where somebody looked.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -40,6 +42,9 @@ class Seen:
     refused: str = ""
     host: str = ""
     runaways: tuple[Runaway, ...] = ()
+    unseen: tuple[tuple[str, str, str], ...] = ()
+    submitted: Optional[frozenset[str]] = None
+    lost: str = ""
 
 
 def proof_is_due(state: State, now: float) -> bool:
@@ -54,6 +59,8 @@ def findings(
     """All that is wrong, and the state with what this run saw."""
     found = [_promise(v) for v in seen.verdicts if v.status != PASS and not _may_pass(v, seen)]
     state = _proof(seen, state, now, broken=bool(found))
+    state = _memories(seen, state, now)
+    found += [Finding(f"unseen:{name}", 1, text, remedy) for name, text, remedy in seen.unseen]
     if state.proof and not any(each.key == _NEXT_HOP for each in found):
         # What the last full proof found stands until the next one.
         found.append(Finding(_NEXT_HOP, 1, state.proof, state.remedy))
@@ -96,6 +103,17 @@ def _proof(seen: Seen, state: State, now: float, *, broken: bool) -> State:
     good = not broken and not seen.temporary
     proved = now if good else state.proved
     return replace(state, tried=now, proved=proved, proof=proof, remedy=remedy)
+
+
+def _memories(seen: Seen, state: State, now: float) -> State:
+    """The state with what the log and the queue will not tell for ever."""
+    if seen.lost and seen.lost != state.lost:
+        state = replace(state, lost=seen.lost, lost_at=now)
+    if seen.submitted is None:
+        return state
+    now_held = [name for each in seen.runaways for name in each.surplus]
+    held = [*state.held, *(name for name in now_held if name not in set(state.held))]
+    return replace(state, held=tuple(name for name in held if name in seen.submitted))
 
 
 def _level(value: float, limit: float, base: float) -> int:
@@ -152,6 +170,8 @@ def _refused(seen: Seen) -> Optional[Finding]:
 def _runaway(runaway: Runaway, policy: Policy) -> Finding:
     limit = policy.limits.runaway
     held = f"; {runaway.held} of them are on hold" if runaway.held else ""
+    if runaway.trouble:
+        held += f"; the surplus could not be put on hold: {runaway.trouble}"
     return Finding(
         f"runaway:{runaway.who}",
         max(_level(runaway.count, limit, 10.0), 1),

@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-__all__ = ["TROUBLE", "WELL", "WORSE", "Alert", "Finding", "State"]
+__all__ = ["TROUBLE", "WELL", "WORSE", "Alert", "Finding", "State", "plain"]
 
 TROUBLE = "trouble"
 WORSE = "worse"
 WELL = "well"
 """The events of an alert: something broke, it got worse, all is well again."""
+
+
+MAX_TEXT = 600
+"""Characters of one finding."""
+
+
+def plain(text: str) -> str:
+    """One line without control characters, which could forge lines or steer a terminal."""
+    found = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return found if len(found) <= MAX_TEXT else found[: MAX_TEXT - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,11 @@ class Finding:
     level: int
     text: str
     remedy: str
+
+    def __post_init__(self) -> None:
+        """What a log, a server or a file said may hold anything; an alert is text."""
+        object.__setattr__(self, "text", plain(self.text))
+        object.__setattr__(self, "remedy", plain(self.remedy))
 
     def as_data(self) -> dict[str, Any]:
         """Plain data, as in an alert."""
@@ -64,7 +79,11 @@ class State:
     is too many. ``proved`` and ``tried``: the last good full proof, and the last try of one.
     ``proof``: what the last full proof found broken. ``watched``: the first run.
     ``undelivered``: an alert that somebody has yet to get, by ``channels``; ``reasons`` say why
-    they have not. Times are in seconds since the epoch.
+    they have not. ``held``: the ids of what the watch put on hold lately: what is not on hold any
+    more was let go by a person. ``lost``: the last line of the log about a notice that was
+    lost, which the log itself does not keep for ever, and ``lost_at``, when that was seen.
+    ``looked``: up to when the log was searched for such lines. ``busy``: since when
+    somebody has been at work on the host. Times are in seconds since the epoch.
     """
 
     told: Mapping[str, int] = field(default_factory=dict)
@@ -81,6 +100,11 @@ class State:
     undelivered: Mapping[str, Any] = field(default_factory=dict)
     channels: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    lost: str = ""
+    lost_at: float = 0.0
+    looked: float = 0.0
+    busy: float = 0.0
 
     def as_data(self) -> dict[str, Any]:
         """Plain data, as it is written."""
@@ -112,10 +136,11 @@ def _words(value: Any) -> tuple[str, ...]:
     return tuple(str(word) for word in value)
 
 
+_TIMES = ("since", "well_since", "watched", "proved", "tried", "lost_at", "looked", "busy")
 _AS: dict[str, Any] = {
-    **dict.fromkeys(("since", "well_since", "watched", "proved", "tried"), float),
-    **dict.fromkeys(("proof", "remedy"), str),
-    **dict.fromkeys(("channels", "reasons"), _words),
+    **dict.fromkeys(_TIMES, float),
+    **dict.fromkeys(("proof", "remedy", "lost"), str),
+    **dict.fromkeys(("channels", "reasons", "held"), _words),
     "queue": int,
     "told": _levels,
     "gone": _numbers,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from sysmail.policy import Policy
 from sysmail.watch.findings import span
-from sysmail.watch.model import TROUBLE, WELL, WORSE, Alert
+from sysmail.watch.model import TROUBLE, WELL, WORSE, Alert, plain
 
 __all__ = ["Post", "as_document", "as_text", "post", "shown", "title"]
 
@@ -44,7 +44,7 @@ def shown(url: str) -> str:
 
 def title(alert: Alert, host: str) -> str:
     """The alert in one short line."""
-    return f"{host}: {_SAYS[alert.event]}"
+    return f"{plain(host)}: {_SAYS[alert.event]}"
 
 
 def as_text(alert: Alert, host: str) -> str:
@@ -67,7 +67,7 @@ def as_document(alert: Alert, host: str) -> dict[str, Any]:
         "version": 1,
         "source": "sysmail",
         "event": alert.event,
-        "host": host,
+        "host": plain(host),
         "time": round(alert.time),
         "since": round(alert.since),
         "title": title(alert, host),

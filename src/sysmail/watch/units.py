@@ -46,7 +46,8 @@ Type=oneshot
 ExecStart={command} watch --quiet
 # Mail in trouble is told by the alert; what fails is a watch that cannot tell.
 SuccessExitStatus=1
-TimeoutStartSec=180
+# Longer than all that it asks may take, one after the other.
+TimeoutStartSec=600
 Nice=10
 UMask=0077
 NoNewPrivileges=yes

@@ -1,0 +1,125 @@
+"""What one run of the watch looks at: this host first, and then its next hop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Optional
+
+from sysmail import submissions
+from sysmail.apply.checkpoint import Checkpoint
+from sysmail.commands.situation import Situation, look, probe_next_hop
+from sysmail.commands.submitted import Submitted, find_runaways
+from sysmail.errors import HostError, SysmailError
+from sysmail.host.port import Reader
+from sysmail.nexthop import is_temporary
+from sysmail.policy import Policy
+from sysmail.postfix.names import my_hostname
+from sysmail.prove import CHECKS, Proof, prove
+from sysmail.report import PASS, UNKNOWN, Verdict
+from sysmail.watch.findings import Seen
+from sysmail.watch.model import State
+
+__all__ = ["Looked", "ask_next_hop", "both", "look_at", "package_manager"]
+
+NEXT_HOP = "verified-next-hop"
+LATELY_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was seen, and the situation that it was seen in; None where that cannot be told."""
+
+    seen: Seen
+    situation: Optional[Situation] = None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is wrong that a second look could find gone."""
+        return all(v.status == PASS for v in self.seen.verdicts) and not self.seen.unseen
+
+
+def look_at(reader: Reader, in_force: Checkpoint, policy: Policy, state: State) -> Looked:
+    """What is on this host now. The next hop is not asked."""
+    try:
+        situation = look(reader, "", {}, ask=False)
+    except SysmailError as error:
+        unknown = Verdict("all-or-nothing", UNKNOWN, error.message, error.remedy)
+        return Looked(Seen((unknown,)))
+    proof = Proof(reader, situation, None, asked=False)
+    verdicts, waiting = tuple(prove(proof)), proof.waiting
+    facts = situation.facts
+    unseen: list[tuple[str, str, str]] = []
+    if waiting is None and facts.postfix is not None:
+        text = "the queue cannot be listed: how much waits is not known"
+        unseen.append(("queue", text, "run `postqueue -j` to see why"))
+    came: Optional[Submitted] = None
+    try:
+        came = find_runaways(reader, facts, policy.limits.runaway, waiting or [], state.held)
+    except HostError as error:
+        unseen.append(("log", f"who submits how much is not known: {error.message}", error.remedy))
+    patient = [m for m in waiting or [] if m.queue != "hold"]
+    now = reader.now()
+    lost = proof.lost if proof.relay and facts.postfix is not None else None
+    seen = Seen(
+        verdicts,
+        waiting=len(patient),
+        oldest=max((now - m.arrived for m in patient), default=0.0),
+        refused=_refused(reader, in_force),
+        host=my_hostname(situation.policy, facts),
+        runaways=came.runaways if came is not None else (),
+        unseen=tuple(unseen),
+        submitted=came.ids if came is not None else None,
+        lost=lost[-1].strip() if lost else "",
+    )
+    return Looked(seen, situation)
+
+
+def ask_next_hop(reader: Reader, looked: Looked) -> Seen:
+    """What was seen, with the next hop's answer; the same where nobody could be asked."""
+    situation = looked.situation
+    if situation is None:
+        return looked.seen
+    trouble = probe_next_hop(reader, situation)
+    try:
+        answer = CHECKS[NEXT_HOP](Proof(reader, situation, trouble))
+    except HostError as error:
+        answer = Verdict(NEXT_HOP, UNKNOWN, error.message, error.remedy)
+    verdicts = tuple(answer if v.check == NEXT_HOP else v for v in looked.seen.verdicts)
+    temporary = trouble.message if trouble is not None and is_temporary(trouble) else ""
+    return replace(looked.seen, verdicts=verdicts, full=True, temporary=temporary)
+
+
+def both(first: Looked, again: Looked) -> Looked:
+    """What is wrong both times."""
+    wrong = {v.check for v in first.seen.verdicts if v.status != PASS}
+    unseen = {name for name, _, _ in first.seen.unseen}
+    verdicts = tuple(
+        v if v.status == PASS or v.check in wrong else _passing(v) for v in again.seen.verdicts
+    )
+    still = tuple(each for each in again.seen.unseen if each[0] in unseen)
+    return replace(again, seen=replace(again.seen, verdicts=verdicts, unseen=still))
+
+
+def _passing(verdict: Verdict) -> Verdict:
+    return Verdict(verdict.check, PASS, f"only now: {verdict.evidence}")
+
+
+def package_manager(reader: Reader, looked: Looked) -> str:
+    """Which package manager is at work: it restarts what it brings a new version of. Or empty."""
+    distro = looked.situation.facts.distro if looked.situation is not None else None
+    if distro is None:
+        return ""
+    for path in distro.locks:
+        holder = reader.holder(path) or (reader.user_of(path) if path in distro.lock_files else "")
+        if holder:
+            return f"{distro.name} is at work: {holder} holds {path}"
+    return ""
+
+
+def _refused(reader: Reader, in_force: Checkpoint) -> str:
+    """Mailu's answer to the last message of the route mailu, where that was a no lately."""
+    if in_force.route.get("name") != "mailu":
+        return ""
+    host = str(in_force.policy.get("mailu", {}).get("host", ""))
+    handed = submissions.since(reader, reader.now() - LATELY_SECONDS, host) or []
+    return handed[-1].answer if handed and not handed[-1].accepted else ""
