@@ -212,6 +212,29 @@ def test_search_of_files(
     assert not list(machine.search(str(path), [b"4321 "], place + len(b"line 4321 of x many\n")))
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "exec >&2; echo 'grep: input error'; exit 2",
+        "echo 0:line 0 is one; exit 2",
+        "echo 0:line 0 is one; printf 14:line; kill -9 $$",
+        "echo line 0 is one; exit 0",
+    ],
+)
+def test_a_grep_that_fails(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What grep did not search is searched all the same, and nothing is found twice."""
+    monkeypatch.setattr(scan, "NEAR", 0)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "grep").write_text(f"#!/bin/sh\n{program}\n")
+    (tools / "grep").chmod(0o755)
+    monkeypatch.setattr(scan, "_ENVIRONMENT", {"PATH": f"{tools}:/usr/bin:/bin"})
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(b"line %d is one\n" % number for number in range(3)))
+    found = list(Machine().search(str(log), [b"line"]))
+    assert [f.offset for f in found] == [0, 14, 28]
+
+
 @pytest.mark.parametrize("kind", [".gz", ".xz", ".bz2", ".zst", ""])
 def test_a_log_that_cannot_be_read(kind: str, tmp_path: Path) -> None:
     """A damaged file and one that is not there are failures with a code, not mistakes."""
