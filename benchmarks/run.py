@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/hosts"))
 import applies
 import backlog
 import drain
+import proof
 import role
 import sendmail
 import trace_log
@@ -31,6 +32,7 @@ SECTIONS = {
     "sendmail": sendmail.section,
     "backlog": backlog.section,
     "role": role.section,
+    "proof": proof.section,
     "trace": trace_log.section,
 }
 

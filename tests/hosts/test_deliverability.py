@@ -22,6 +22,9 @@ TESTS = Path(__file__).resolve().parents[1]
 LISTS = ("zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com")
 SPF = "v=spf1 a -all"
 START = "deliverability:"
+PUBLIC = "public.test"
+ODD = ("9.9.9.10", "2620:fe::10")
+ADDRESSES = ("149.112.112.112", "2620:fe::fe")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,11 @@ def host(lab: Lab) -> Iterator[Host]:
     """A relay to the recipients' own exchangers, welcome everywhere: every record is right."""
     made = lab.host("deliver", packages=["postfix", "msmtp"])
     try:
-        policy(made, 'admin = "ops@example.org"\n')
+        policy(made, f'admin = "ops@{PUBLIC}"\n')
+        _public(lab.mx.node, made, ADDRESSES)
+        lab.dns.add(PUBLIC, "MX", f"mx.{PUBLIC}")
+        for address in ADDRESSES:
+            lab.dns.add(f"mx.{PUBLIC}", "ADDRESS", address)
         apply(made)
         lab.dns.add(NAME, "TXT", SPF)
         lab.dns.add("_dmarc.lab.test", "TXT", "v=DMARC1; p=reject")
@@ -37,9 +44,30 @@ def host(lab: Lab) -> Iterator[Host]:
             lab.dns.add(f"2.0.0.127.{zone}", "A", "127.0.0.2")
         yield made
     finally:
-        for name in (NAME, "_dmarc.lab.test", *(f"2.0.0.127.{zone}" for zone in LISTS)):
+        _private_again(lab.mx.node, ADDRESSES)
+        for name in (
+            PUBLIC,
+            f"mx.{PUBLIC}",
+            NAME,
+            "_dmarc.lab.test",
+            *(f"2.0.0.127.{zone}" for zone in LISTS),
+        ):
             lab.dns.remove(name)
         lab.remove(made)
+
+
+def _public(node: Node, host: Host, addresses: tuple[str, str]) -> None:
+    """Give a node public addresses, and the host routes to them: the lab has no way out."""
+    for address, via in zip(addresses, (node.address, node.address6), strict=True):
+        whole = f"{address}/{128 if ':' in address else 32}"
+        call(["ip", "-n", node.netns, "address", "add", whole, "dev", "lo"])
+        host.run(["ip", "route", "replace", whole, "via", via])
+
+
+def _private_again(node: Node, addresses: tuple[str, str]) -> None:
+    for address in addresses:
+        whole = f"{address}/{128 if ':' in address else 32}"
+        call(["ip", "-n", node.netns, "address", "delete", whole, "dev", "lo"])
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +115,7 @@ def test_everything_is_right(host: Host) -> None:
     assert host.address in ran.verdict(f"{START}reverse-dns-ipv4")["evidence"]
     assert host.address6 in ran.verdict(f"{START}reverse-dns-ipv6")["evidence"]
     for family in ("ipv4", "ipv6"):
-        assert "mx.lab.test" in ran.verdict(f"{START}port-25-{family}")["evidence"]
+        assert f"mx.{PUBLIC}" in ran.verdict(f"{START}port-25-{family}")["evidence"]
     assert differences(before, snapshot(host)) == []
 
 
@@ -158,12 +186,14 @@ def test_blocklists(lab: Lab, host: Host) -> None:
 def test_port_25_is_closed(lab: Lab, host: Host, node: Node) -> None:
     """A way that drops is told from one that rejects, IPv4 and IPv6 apart; --to says whose."""
     call(["ip", "-n", node.netns, "route", "add", "blackhole", f"{host.address}/32"])
+    closed4, closed6 = ODD
+    _public(node, host, ODD)
     lab.dns.add("dropped.test", "MX", "mx.dropped.test")
-    lab.dns.add("mx.dropped.test", "A", node.address)
-    lab.dns.add("mx.dropped.test", "AAAA", node.address6)
+    lab.dns.add("mx.dropped.test", "A", closed4)
+    lab.dns.add("mx.dropped.test", "AAAA", closed6)
     lab.dns.add("half.test", "MX", "mx.half.test")
-    lab.dns.add("mx.half.test", "A", lab.mx.address)
-    lab.dns.add("mx.half.test", "AAAA", node.address6)
+    lab.dns.add("mx.half.test", "A", ADDRESSES[0])
+    lab.dns.add("mx.half.test", "AAAA", closed6)
     try:
         for admin, closed in (
             ("ops@dropped.test", ["port-25-ipv4", "port-25-ipv6"]),
@@ -177,6 +207,14 @@ def test_port_25_is_closed(lab: Lab, host: Host, node: Node) -> None:
     finally:
         for name in ("dropped.test", "mx.dropped.test", "half.test", "mx.half.test"):
             lab.dns.remove(name)
+
+
+@pytest.mark.usefixtures("with_library")
+def test_private_exchanger(host: Host) -> None:
+    """One in the host's own network takes connections, and is no proof that port 25 leaves it."""
+    ran = proven(host, "--admin", "ops@example.org")
+    assert statuses(ran) == dict.fromkeys(["port-25-ipv4", "port-25-ipv6"], "unknown")
+    assert "private address" in ran.verdict(f"{START}port-25-ipv4")["evidence"]
 
 
 @pytest.mark.usefixtures("with_library")

@@ -19,6 +19,8 @@ from sysmail.host.port import (
     Completed,
     FileState,
     Found,
+    Located,
+    Mailbox,
     Resolver,
     Room,
     SmtpReply,
@@ -26,7 +28,16 @@ from sysmail.host.port import (
 )
 from sysmail.host.scan import backwards_in, forwards_in
 
-__all__ = ["Call", "Died", "FakeCatcher", "FakeHost", "FakeLock", "Program", "ScriptedSession"]
+__all__ = [
+    "Call",
+    "Died",
+    "FakeCatcher",
+    "FakeHost",
+    "FakeLock",
+    "FakeMailbox",
+    "Program",
+    "ScriptedSession",
+]
 
 
 class Died(BaseException):
@@ -80,6 +91,36 @@ class FakeCatcher:
         self.open = False
 
 
+class FakeMailbox:
+    """A mailbox by a table: folder and Message-IDs; without ``uidplus`` it only marks."""
+
+    def __init__(self, folders: Mapping[str, list[str]], *, uidplus: bool = True) -> None:
+        self.folders = tuple(folders)
+        self.content = dict(folders)
+        self.marked: list[str] = []
+        self._uidplus = uidplus
+
+    def find(self, text: str, wanted: Sequence[str]) -> dict[str, Located]:
+        """Where the messages are."""
+        return {
+            name: Located(folder, str(uid))
+            for folder, names in self.content.items()
+            for uid, name in enumerate(names, 1)
+            if name in wanted and text in name
+        }
+
+    def remove(self, located: Located) -> bool:
+        """Take it away, or mark it."""
+        name = self.content[located.folder][int(located.uid) - 1]
+        self.marked.append(name)
+        if self._uidplus:
+            self.content[located.folder][int(located.uid) - 1] = ""
+        return self._uidplus
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
 class ScriptedSession:
     """A server by a table: the reply to a command line is that of its longest known beginning.
 
@@ -130,6 +171,7 @@ class FakeHost:
         self.dynamic: dict[str, Callable[[], bytes]] = {}
         self.programs: dict[str, Program] = {}
         self.servers: dict[tuple[str, int], Callable[[], SmtpSession]] = {}
+        self.mailboxes: dict[tuple[str, str], Callable[[], Mailbox]] = {}
         self.sockets: dict[int, set[int]] = {}
         self.owners: dict[int, str] = {}
         self.dns: Optional[Resolver] = None
@@ -546,6 +588,16 @@ class FakeHost:
         if self.post_trouble:
             raise HostError("webhook-failed", self.post_trouble, "look at the web server")
         self.posted.append((url, body, dict(headers)))
+
+    def mailbox(
+        self, host: str, port: int, user: str, password: str, *, ca_file: str, seconds: float
+    ) -> Mailbox:
+        """The mailbox of a login that a test put there."""
+        del password, ca_file, seconds
+        self.change("mailbox", host, str(port), user)
+        if (host, user) not in self.mailboxes:
+            raise HostError("port-closed", f"no connection to {host} port {port}", "look")
+        return self.mailboxes[host, user]()
 
     def sleep(self, seconds: float) -> None:
         """Time passes at once."""

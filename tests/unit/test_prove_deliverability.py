@@ -189,6 +189,31 @@ def test_whose_exchanger_is_tried() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ipv4", "ipv6", "said"),
+    [
+        ("192.0.2.7", "::1", "is this host itself"),
+        ("10.1.2.3", "fd00::3", "is a private address"),
+        ("100.64.0.9", "::ffff:10.1.2.3", "is a private address"),
+        ("127.0.0.1", "fe80::1", ""),
+        ("224.0.0.5", "ff02::1", "is a private address"),
+    ],
+)
+def test_an_exchanger_that_proves_nothing(ipv4: str, ipv6: str, said: str) -> None:
+    """One at home or in a private network answers, and is no proof that port 25 leaves it."""
+    host, dns = welcome()
+    dns.set("mx.example.com", "A", ipv4)
+    dns.set("mx.example.com", "AAAA", ipv6)
+    for address in (ipv4, ipv6):
+        host.servers[address, 25] = lambda: ScriptedSession({})
+    host.connected.clear()
+    verdicts = found(proven(host))
+    for family in ("ipv4", "ipv6"):
+        verdict = verdicts[f"port-25-{family}"]
+        assert (verdict.status, said in verdict.evidence) == (UNKNOWN, True), verdict
+    assert not [row for row in host.connected if row[0] in (ipv4, ipv6) and row[1] == 25], "asked"
+
+
+@pytest.mark.parametrize(
     ("record", "said"),
     [(SERVFAIL, "SERVFAIL"), ("0 .", "takes no mail"), ("10 none.example.com", "no exchanger")],
 )

@@ -27,6 +27,7 @@ from sysmail.host.machine import Machine
 from sysmail.host.port import Completed
 from sysmail.logline import LogLine
 from sysmail.report import Report
+from sysmail.trace.events import LONGEST, WHOLE, read
 from sysmail.trace.files import rotated
 from sysmail.trace.journal import Journal, arrival_of, suppressed
 from sysmail.trace.narrate import as_data
@@ -209,6 +210,29 @@ def test_search_of_files(
         assert [(f.offset, f.line) for f in found] == [(place, b"line 4321 of \xff many")]
     assert [f.offset for f in machine.search_back(str(path), [b"4321 "])] == [place]
     assert not list(machine.search(str(path), [b"4321 "], place + len(b"line 4321 of x many\n")))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "exec >&2; echo 'grep: input error'; exit 2",
+        "echo 0:line 0 is one; exit 2",
+        "echo 0:line 0 is one; printf 14:line; kill -9 $$",
+        "echo line 0 is one; exit 0",
+    ],
+)
+def test_a_grep_that_fails(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What grep did not search is searched all the same, and nothing is found twice."""
+    monkeypatch.setattr(scan, "NEAR", 0)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "grep").write_text(f"#!/bin/sh\n{program}\n")
+    (tools / "grep").chmod(0o755)
+    monkeypatch.setattr(scan, "_ENVIRONMENT", {"PATH": f"{tools}:/usr/bin:/bin"})
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(b"line %d is one\n" % number for number in range(3)))
+    found = list(Machine().search(str(log), [b"line"]))
+    assert [f.offset for f in found] == [0, 14, 28]
 
 
 @pytest.mark.parametrize("kind", [".gz", ".xz", ".bz2", ".zst", ""])
@@ -445,3 +469,54 @@ def test_a_session_of_another_process_is_not_taken() -> None:
     assert told(7, session) is not None
     assert told(8, session) is None
     assert told(7, session.replace("a.example", "b.example")) is None
+
+
+_RESULT = ", relay=none, delay=0.1, delays=0.1/0/0/0, dsn={}, status={} ({})"
+_TAKEN = _RESULT.format("2.0.0", "sent", "250 2.0.0 Ok: queued as FORGED")
+_GONE = _RESULT.format("5.1.1", "bounced", "host mx said: 550 5.1.1 no such user")
+_DEFERRED = _RESULT.format("4.4.1", "deferred", "connect to mx: Connection refused")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'to=<"x>{_TAKEN}"@example.com>{_GONE}',  # a quoted local part
+        f'to=<"x>{_TAKEN}"@example.com>, orig_to=<"x>{_TAKEN}">{_GONE}',
+        f"to=<a@b>{_TAKEN}>{_GONE}",  # a domain, which is never quoted
+        f"to=<x>{_TAKEN}@example.com>{_DEFERRED}",  # info_log_address_format = internal
+        f'to=<a@b>, orig_to=<"x>{_TAKEN}"@c>{_DEFERRED}',
+        # A server that repeats the recipient in its answer.
+        "to=<a@b>"
+        + _RESULT.format("5.1.1", "bounced", f'host mx said: 550 <"x>{_TAKEN}"@b>: unknown'),
+        # What is behind is cut off by the length of a line.
+        (f'to=<"x>{_TAKEN}{")" * 3000}"@example.com>{_GONE}')[:1990],
+        f'to=<"x>{_TAKEN[:-1]}"@example.com',
+    ],
+)
+def test_no_address_says_that_it_was_delivered(line: str) -> None:
+    """What looks like a result within an address, or an answer, never makes a message delivered."""
+    event = read("smtp", line)
+    assert event.facts.get("status") != "sent", event
+    assert event.kind == "attempt" or len(line) > WHOLE or not line.endswith(")")
+
+
+def test_quoted_addresses_are_whole() -> None:
+    """A quoted recipient is told as it is, with what it was before."""
+    event = read("smtp", f'to=<"a>, \\"b, relay=c"@d.example>, orig_to=<"r, oo>t">{_TAKEN}')
+    assert event.facts["to"] == '"a>, \\"b, relay=c"@d.example'
+    assert event.facts["original"] == '"r, oo>t"'
+    assert event.facts["status"] == "sent"
+    event = read(
+        "smtpd",
+        'reject: RCPT from localhost[::1]: 554 5.7.1 <"; from=<a> to=<b>"@c>: Relay access denied; '
+        'from=<x@y> to=<"; from=<a> to=<b>"@c> proto=ESMTP helo=<z>',
+    )
+    assert (event.facts["sender"], event.facts["to"]) == ("x@y", '"; from=<a> to=<b>"@c')
+
+
+@pytest.mark.parametrize("part", [">, orig_to=<", "; from=<", '"', "a=b, ", "\\", ">, relay=x"])
+def test_lines_longer_than_postfix_writes(part: str) -> None:
+    """They are not taken apart, whatever somebody made them of."""
+    for start in ("to=<", "reject: ", ""):
+        assert read("smtp", start + part * LONGEST).kind == "remark"
+        read("smtp", (start + part * LONGEST)[:LONGEST])

@@ -88,6 +88,16 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
                 default="",
                 help="also send a message there through every entrance, and follow each",
             )
+            sub.add_argument(
+                "--arrival",
+                action="store_true",
+                help="also look for these messages in the login's mailbox, and remove them",
+            )
+            sub.add_argument(
+                "--bounce",
+                action="store_true",
+                help="also send messages that must fail, and follow the notices to admin",
+            )
             _deliverability(sub)
         if name in ("rollback", "remove"):
             sub.add_argument(

@@ -47,7 +47,15 @@ def _prove(arguments: Any, host: Any, _say: Say) -> Report:
     from sysmail.commands import prove
 
     welcome = _deliverability(arguments)
-    return prove.run(host, arguments.policy, policy_flags(arguments), arguments.to, welcome)
+    return prove.run(
+        host,
+        arguments.policy,
+        policy_flags(arguments),
+        arguments.to,
+        welcome,
+        bounce=arguments.bounce,
+        arrival=arguments.arrival,
+    )
 
 
 def _deliverability(arguments: Any) -> Optional[Any]:

@@ -3,40 +3,76 @@
 from __future__ import annotations
 
 import secrets
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import Any, Optional
 
-from sysmail import maillog, submissions
+from sysmail import submissions
+from sysmail.commands.follow import Followed, follow, is_settled
 from sysmail.commands.send import send
 from sysmail.commands.situation import Situation
 from sysmail.entrances import Entrance, entrances, message_id
 from sysmail.errors import SysmailError
 from sysmail.host.port import Writer
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
+from sysmail.trace.events import remote_id
+from sysmail.trace.narrate import ending, recipient
+from sysmail.trace.story import DELIVERED, FAILED, WAITING, Attempt, Story
 
-__all__ = ["prove_deliveries"]
+__all__ = ["SENDER", "Sent", "last_attempt", "prove_deliveries", "waits"]
 
 SENDER = "root@localhost"
-FOLLOW_SECONDS = 30.0
 LOG_SECONDS = 5.0
 PAUSE = 0.1
 SMTP_PORT = 25
-FINAL = frozenset({"sent", "bounced", "expired"})
 
 
-def prove_deliveries(writer: Writer, situation: Situation, recipient: str) -> list[Verdict]:
-    """A verdict for each entrance: pass once the next hop took the message.
+@dataclass(frozen=True)
+class Sent:
+    """A message that went through an entrance, or was to.
+
+    ``outcome`` is delivered (the next hop took it), failed, waiting, refused
+    (by the entrance) or unknown; ``to`` is who it is for, after aliases.
+    """
+
+    entrance: Entrance
+    token: str
+    to: str
+    outcome: str
+    verdict: Verdict
+    queue_id: str = ""
+    delivery: Optional[dict[str, Any]] = field(default=None)
+
+    @property
+    def message_id(self) -> str:
+        """With brackets."""
+        return message_id(self.entrance, self.token)
+
+    def as_data(self) -> dict[str, Any]:
+        """As in the JSON report."""
+        return {
+            "entrance": self.entrance.name,
+            "summary": self.entrance.summary,
+            "to": self.entrance.recipient,
+            "message_id": self.message_id,
+            "queue_id": self.queue_id,
+            "outcome": self.outcome,
+            "delivery": self.delivery,
+        }
+
+
+def prove_deliveries(writer: Writer, situation: Situation, to: str) -> list[Sent]:
+    """A message through each entrance, with its verdict: pass once the next hop took it.
 
     Fail when it was refused, unknown when it still waits after 30 seconds or
     when there is no log that tells.
     """
-    facts = situation.facts
+    facts, admin = situation.facts, situation.policy.admin
+    has_msmtp = writer.which("msmtp") is not None
+    # Without admin there is nowhere for root's mail to go: no-mailboxes tells that.
     ways = [
         entrance
-        for entrance in entrances(
-            SENDER, recipient, facts.ipv6_loopback, writer.which("msmtp") is not None
-        )
-        # Without admin there is nowhere for root's mail to go: no-mailboxes tells that.
-        if situation.policy.admin or entrance.recipient == recipient
+        for entrance in entrances(SENDER, to, facts.ipv6_loopback, has_msmtp)
+        if admin or entrance.recipient == to
     ]
     if not situation.desired.relay:
         return _prove_submissions(writer, situation, ways)
@@ -47,102 +83,118 @@ def prove_deliveries(writer: Writer, situation: Situation, recipient: str) -> li
             send(writer, entrance, SENDER, token)
         except SysmailError as error:
             refused[entrance.name] = error
-    followed = _follow(writer, situation, ways, token, started, len(ways) - len(refused))
-    return [
-        _refused(entrance, refused[entrance.name])
-        if entrance.name in refused
-        else _verdict(entrance, *followed.get(entrance.name, ("", None)))
-        for entrance in ways
-    ]
+    ids = [message_id(entrance, token) for entrance in ways if entrance.name not in refused]
+
+    def is_done(found: Followed) -> bool:
+        return all(is_settled(found.stories.get(each)) for each in ids)
+
+    followed = follow(writer, token, started, is_done) if ids else Followed()
+    sent: list[Sent] = []
+    for entrance in ways:
+        whom = admin if entrance.recipient == "root" else to
+        if entrance.name in refused:
+            sent.append(_refused(entrance, token, whom, refused[entrance.name]))
+        else:
+            sent.append(_sent(entrance, token, whom, followed))
+    return sent
 
 
-Followed = dict[str, tuple[str, Optional[maillog.Delivery]]]
+def _sent(entrance: Entrance, token: str, to: str, followed: Followed) -> Sent:
+    name = f"entrance-{entrance.name}"
+    story = followed.stories.get(message_id(entrance, token))
+    if story is None:
+        why = followed.trouble.message if followed.trouble is not None else "not in the mail log"
+        remedy = followed.trouble.remedy if followed.trouble is not None else "see the mail log"
+        verdict = Verdict(name, UNKNOWN, f"{entrance.summary}: {why}", remedy)
+        return Sent(entrance, token, to, "unknown", verdict)
+    outcome, last = story.outcome(), last_attempt(story)
+    if outcome == WAITING or last is None:
+        said, remedy = waits(story)
+        verdict = Verdict(name, UNKNOWN, f"{story.queue_id} {said}", remedy)
+        outcome = WAITING
+    elif outcome == FAILED:
+        remedy = "the next hop's answer says why; admin has a notice"
+        verdict = Verdict(name, FAIL, f"{story.queue_id} {ending(last)}", remedy)
+    else:
+        verdict = Verdict(name, PASS, f"{story.queue_id} {ending(last)}")
+    delivery = recipient(last) if last is not None else None
+    return Sent(entrance, token, to, outcome, verdict, story.queue_id, delivery)
 
 
-def _follow(
-    writer: Writer,
-    situation: Situation,
-    ways: list[Entrance],
-    token: str,
-    started: float,
-    expected: int,
-) -> Followed:
-    """By entrance: the queue id and the last attempt, as far as the log tells in time."""
-    postfix = situation.facts.postfix
-    log_file = postfix["maillog_file"] if postfix is not None else ""
-    deadline = writer.elapsed() + FOLLOW_SECONDS
-    while True:
-        lines = maillog.lines_since(writer, situation.facts, log_file, started - 1) or []
-        found: Followed = {}
-        for entrance in ways:
-            queue_id = maillog.queue_id_of(lines, message_id(entrance, token))
-            if queue_id:
-                attempts = maillog.deliveries(lines, queue_id)
-                found[entrance.name] = (queue_id, attempts[-1] if attempts else None)
-        done = [d for _, d in found.values() if d is not None and d.status in FINAL]
-        if len(done) >= expected or writer.elapsed() >= deadline:
-            return found
-        writer.sleep(PAUSE)
+def last_attempt(story: Story) -> Optional[Attempt]:
+    """The last attempt for a message of one recipient; None where there was none yet."""
+    return next(reversed(story.by_recipient().values()), None)
 
 
-def _prove_submissions(writer: Writer, situation: Situation, ways: list[Entrance]) -> list[Verdict]:
+def waits(story: Story) -> tuple[str, str]:
+    """Why a message waits, and what to do."""
+    last = last_attempt(story)
+    held = next((r.text for r in story.remarks if r.kind in ("held", "on-hold")), None)
+    if held is not None:
+        return "is held in the queue", f"`sysmail queue release {story.queue_id}` lets it go"
+    if last is None:
+        return "waits in the queue", f"see `sysmail queue show {story.queue_id}`"
+    said = f"waits after {last.delay:g} s: {last.answer}"
+    return said, "the answer says why; it is tried again by itself"
+
+
+def _refused(entrance: Entrance, token: str, to: str, error: SysmailError) -> Sent:
+    verdict = Verdict(f"entrance-{entrance.name}", FAIL, error.message, error.remedy)
+    return Sent(entrance, token, to, "refused", verdict)
+
+
+def _prove_submissions(writer: Writer, situation: Situation, ways: list[Entrance]) -> list[Sent]:
     """The route mailu: msmtp waits for Mailu's answer, and its log has it."""
     token = secrets.token_hex(8)
-    found: list[Verdict] = []
+    hop = situation.decision.hop
+    found: list[Sent] = []
     for entrance in ways:
         if entrance.address and situation.desired.port != SMTP_PORT:
             continue  # that port is another program's
-        started = writer.now()
+        to = situation.policy.admin if entrance.recipient == "root" else entrance.recipient
+        started, began = writer.now(), writer.elapsed()
         try:
             send(writer, entrance, SENDER, token)
         except SysmailError as error:
-            found.append(_refused(entrance, error))
+            found.append(_refused(entrance, token, to, error))
             continue
-        to = situation.policy.admin if entrance.recipient == "root" else entrance.recipient
-        hop = situation.decision.hop
+        seconds = writer.elapsed() - began
         host = hop.host if hop is not None else ""
-        found.append(_submitted(writer, entrance, to, started, host))
+        found.append(_submitted(writer, entrance, token, to, (started, seconds, host)))
     return found
 
 
 def _submitted(
-    writer: Writer, entrance: Entrance, recipient: str, started: float, host: str
-) -> Verdict:
+    writer: Writer, entrance: Entrance, token: str, to: str, how: tuple[float, float, str]
+) -> Sent:
+    """``how``: when it was handed over (since the epoch), in how many seconds, and to whom."""
     name = f"entrance-{entrance.name}"
+    started, seconds, host = how
     deadline = writer.elapsed() + LOG_SECONDS
     while True:
         handed = submissions.since(writer, started, host) or []
-        ours = [each for each in handed if recipient in each.recipients]
+        ours = [each for each in handed if to in each.recipients]
         if ours:
-            evidence = f"taken by {ours[0].host}: {ours[0].answer}"
+            there = remote_id(ours[0].answer) if ours[0].accepted else ""
+            known = f", there {there}" if there else ""
+            evidence = f"taken by {host}{known}, in {seconds:.2f} s: {ours[0].answer}"
+            delivery = {
+                "address": to,
+                "relay": host,
+                "remote_queue_id": there,
+                "answer": ours[0].answer,
+                "delay": round(seconds, 3),
+            }
             if ours[0].accepted:
-                return Verdict(name, PASS, evidence)
-            return Verdict(name, FAIL, evidence, "Mailu's answer says why")
+                verdict = Verdict(name, PASS, evidence)
+                return Sent(entrance, token, to, DELIVERED, verdict, delivery=delivery)
+            verdict = Verdict(name, FAIL, f"refused by {host}: {ours[0].answer}", _MAILU_SAYS)
+            return Sent(entrance, token, to, FAILED, verdict, delivery=delivery)
         if writer.elapsed() >= deadline:
-            return Verdict(
-                name, UNKNOWN, f"{entrance.summary}: not seen in the log", "see the mail log"
-            )
+            evidence = f"{entrance.summary}: not seen in the log"
+            verdict = Verdict(name, UNKNOWN, evidence, "see the mail log")
+            return Sent(entrance, token, to, "unknown", verdict)
         writer.sleep(PAUSE)
 
 
-def _refused(entrance: Entrance, error: SysmailError) -> Verdict:
-    return Verdict(f"entrance-{entrance.name}", FAIL, error.message, error.remedy)
-
-
-def _verdict(entrance: Entrance, queue_id: str, last: Optional[maillog.Delivery]) -> Verdict:
-    name = f"entrance-{entrance.name}"
-    if not queue_id:
-        return Verdict(
-            name, UNKNOWN, f"{entrance.summary}: not seen in the mail log", "see the mail log"
-        )
-    if last is None:
-        return Verdict(
-            name, UNKNOWN, f"{queue_id} waits in the queue", f"see `sysmail queue show {queue_id}`"
-        )
-    evidence = f"{queue_id} {last.status} by {last.relay} after {last.delay:g} s: {last.answer}"
-    if last.status == "sent":
-        return Verdict(name, PASS, evidence)
-    remedy = "the next hop's answer says why; it is tried again by itself"
-    if last.status in FINAL:
-        return Verdict(name, FAIL, evidence, "the next hop's answer says why; admin has a notice")
-    return Verdict(name, UNKNOWN, evidence, remedy)
+_MAILU_SAYS = "Mailu's answer says why"

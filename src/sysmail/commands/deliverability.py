@@ -21,7 +21,7 @@ from sysmail.deliverability.names import Address, Remembering
 from sysmail.deliverability.origin import FAMILIES, Origin, Way, way
 from sysmail.deliverability.reverse import reverse_dns
 from sysmail.deliverability.spf_checks import spf, spf_helo
-from sysmail.deliverability.ways import Attempt, Target, address, port_25
+from sysmail.deliverability.ways import Attempt, Target, address, port_25, public
 from sysmail.errors import HostError, UsageError
 from sysmail.facts.model import PostfixFacts
 from sysmail.host.port import UNANSWERED, Reader, Resolver
@@ -87,7 +87,7 @@ def prove_deliverability(
     resolver = Remembering(reader.resolver(DNS_SECONDS))
     target = _exchangers(resolver, (to or situation.policy.admin).rpartition("@")[2].lower())
     ways = tuple(_way(reader, situation, wanted, family, target) for family in FAMILIES)
-    target = _tried(reader, ways, target)
+    target = _tried(reader, ways, public(target, situation.facts.addresses))
     origin = _origin(situation, ways)
     verdicts: list[Verdict] = []
     for each in ways:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ipaddress
+from dataclasses import dataclass, replace
 
 from sysmail.deliverability.origin import Origin, Way
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 
-__all__ = ["Attempt", "Target", "address", "port_25"]
+__all__ = ["Attempt", "Target", "address", "port_25", "public"]
 
 CLOSED = (
     "ask the provider of this host to open outgoing TCP port 25, and look at the firewalls on the "
@@ -31,6 +32,31 @@ class Target:
     domain: str
     attempts: tuple[Attempt, ...] = ()
     why: str = ""
+
+
+def public(target: Target, own: tuple[str, ...]) -> Target:
+    """The target with the exchangers of which an answer says that port 25 leaves this network.
+
+    One at an address of this host's ``own``, or at a private one, says nothing of that.
+    """
+    left: list[Attempt] = []
+    why = [target.why] if target.why else []
+    for each in target.attempts:
+        if each.address in own:
+            why.append(f"{each.host} [{each.address}] is this host itself")
+        elif not _is_public(each.address):
+            why.append(f"{each.host} [{each.address}] is a private address")
+        else:
+            left.append(each)
+    return replace(target, attempts=tuple(left), why="; ".join(why))
+
+
+def _is_public(text: str) -> bool:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return found.is_global and not found.is_multicast
 
 
 def address(way: Way, origin: Origin) -> Verdict:
@@ -70,7 +96,9 @@ def port_25(way: Way, target: Target) -> Verdict:
         remedy = "name a domain of others: `--to ADDRESS`, or admin in the policy"
         return Verdict(name, UNKNOWN, "there is no domain whose exchanger could be tried", remedy)
     if not tried:
-        why = target.why or f"no exchanger of {target.domain} has an {way.name} address"
+        why = f"no exchanger of {target.domain} has a public {way.name} address"
+        if target.why:
+            why += f": {target.why}"
         remedy = f"try a domain that has one: `--to ADDRESS`, or look up the MX of {target.domain}"
         return Verdict(name, UNKNOWN, why, remedy)
     for each in tried:

@@ -1,12 +1,12 @@
 """What a machine can find out about the network around it, beside SMTP.
 
 A part of ``Machine`` in a file of its own. Sockets and dnspython are imported
-when they are needed: only a proof of deliverability asks any of this.
+when they are needed: only a proof of deliverability or of arrival asks any of this.
 """
 
 from __future__ import annotations
 
-from sysmail.host.port import Resolver
+from sysmail.host.port import Mailbox, Resolver
 
 __all__ = ["Outside"]
 
@@ -46,3 +46,11 @@ class Outside:
         from sysmail.host.resolver import LiveResolver
 
         return LiveResolver(seconds)
+
+    def mailbox(
+        self, host: str, port: int, user: str, password: str, *, ca_file: str, seconds: float
+    ) -> Mailbox:
+        """A mailbox over IMAP, with the standard library's imaplib."""
+        from sysmail.host.imap import ImapMailbox
+
+        return ImapMailbox(host, port, user, password, ca_file, seconds)

@@ -21,7 +21,9 @@ __all__ = [
     "Completed",
     "FileState",
     "Found",
+    "Located",
     "Lock",
+    "Mailbox",
     "Reader",
     "Resolver",
     "Room",
@@ -128,6 +130,29 @@ class Catcher(Protocol):
 
     def close(self) -> None:
         """Stop listening."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a message is in a mailbox: the folder, and its UID there (RFC 3501, 2.3.1.1)."""
+
+    folder: str
+    uid: str
+
+
+class Mailbox(Protocol):
+    """The mailbox of a login, over IMAP. Every method may raise HostError."""
+
+    folders: tuple[str, ...]
+
+    def find(self, text: str, wanted: Sequence[str]) -> dict[str, Located]:
+        """Where messages are, by Message-ID with brackets; ``text`` is part of each of these."""
+
+    def remove(self, located: Located) -> bool:
+        """Remove one message, and no other; False where it could only be marked as deleted."""
+
+    def close(self) -> None:
+        """Log out, as far as the server still listens, and close."""
 
 
 @dataclass(frozen=True)
@@ -324,6 +349,11 @@ class Writer(Reader, Protocol):
         self, url: str, body: bytes, headers: Mapping[str, str], *, ca_file: str, timeout: float
     ) -> None:
         """POST to a web server, verified. HostError, without the URL, unless it says 2xx."""
+
+    def mailbox(
+        self, host: str, port: int, user: str, password: str, *, ca_file: str, seconds: float
+    ) -> Mailbox:
+        """Log in over IMAP with TLS, verified for ``host``, for so many seconds altogether."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

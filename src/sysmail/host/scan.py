@@ -70,10 +70,15 @@ def forwards(path: str, texts: Sequence[bytes], start: int, end: Optional[int]) 
         if _is_plain(path) and last - start > NEAR:
             grep = _grep(path, texts)
             if grep is not None:
-                for found in grep:
-                    if start <= found.offset < last:
-                        yield found
-                return
+                try:
+                    for found in grep:
+                        if start <= found.offset < last:
+                            yield found
+                        start = max(start, found.offset + len(found.line) + 1)
+                except _GrepError:
+                    pass  # the rest by ourselves; what cannot be read is then told
+                else:
+                    return
         with _opened(path) as handle:
             yield from forwards_in(handle, texts, start, end)
 
@@ -188,6 +193,10 @@ def _lines(data: bytes, length: int, offset: int, texts: Sequence[bytes]) -> Ite
         yield Found(offset + begin, data[begin : begins[begin]])
 
 
+class _GrepError(Exception):
+    """grep(1) did not get to the end of the file: it failed, was killed, or lacks an option."""
+
+
 def _grep(path: str, texts: Sequence[bytes]) -> Optional[Iterator[Found]]:
     """The lines by grep(1), or None where there is none."""
     argv: list[bytes] = [b"grep", b"-a", b"-b", b"-F"]
@@ -207,12 +216,19 @@ def _grep(path: str, texts: Sequence[bytes]) -> Optional[Iterator[Found]]:
     return _greps(process)
 
 
+_GREP_IS_DONE = (0, 1)
+"""Something was found, nothing was; from 2 on something was wrong (grep(1))."""
+
+
 def _greps(process: subprocess.Popen[bytes]) -> Iterator[Found]:
     try:
         for line in process.stdout or ():
             offset, _, text = line.partition(b":")
-            with contextlib.suppress(ValueError):  # an option that this grep does not know
-                yield Found(int(offset), text.rstrip(b"\n"))
+            if not offset.isdigit() or not line.endswith(b"\n"):
+                raise _GrepError  # an option that this grep does not know, or it was killed
+            yield Found(int(offset), text[:-1])
+        if process.wait() not in _GREP_IS_DONE:
+            raise _GrepError
     finally:
         process.kill()
         process.wait()

@@ -16,7 +16,7 @@ from typing import Optional
 from sysmail.errors import HostError
 from sysmail.host.port import SmtpReply
 
-__all__ = ["Session", "can_connect", "free_port"]
+__all__ = ["Session", "can_connect", "connected", "free_port"]
 
 MAX_REPLY_LINES = 200
 WHOLE = 6.0
@@ -66,7 +66,7 @@ class Session:
         self._buffer = b""
         self._timeout = timeout
         self._end = time.monotonic() + WHOLE * timeout
-        self._socket = _connect(address, port, source, timeout)
+        self._socket = connected(address, port, source, timeout)
         try:
             if tls == "implicit":
                 self._encrypt()
@@ -86,36 +86,16 @@ class Session:
             raise
 
     def _encrypt(self) -> None:
-        import ssl
+        from sysmail.host.tls import encrypted
 
-        try:
-            context = ssl.create_default_context(cafile=self._ca_file or None)
-        except OSError as error:
-            raise HostError(
-                "ca-file-not-read",
-                f"{self._ca_file} holds no certificates: {error.strerror or error}",
-                "set ca_file in the policy to a file with the authority's certificate (PEM)",
-            ) from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # From Python 3.13 on the default is stricter than Postfix's OpenSSL, and refuses many a
-        # private authority (RFC 5280, key usage): this is to find what the relay will find.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        try:
-            self._socket = context.wrap_socket(self._socket, server_hostname=self._name)
-        except ssl.SSLCertVerificationError as error:
-            raise _certificate_error(
-                self.peer, self._name, error.verify_code, str(error)
-            ) from error
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            raise self._lost(error) from error  # a server that restarts does this
-        except ssl.SSLError as error:
-            raise HostError(
-                "not-tls",
-                f"{self.peer} does not speak TLS as expected: {error.reason or error}",
-                "check port and tls in the policy: 465 is implicit, 587 is starttls",
-            ) from error
-        except OSError as error:
-            raise self._lost(error) from error
+        self._socket = encrypted(
+            self._socket,
+            self.peer,
+            self._name,
+            self._ca_file,
+            self._lost,
+            "check port and tls in the policy: 465 is implicit, 587 is starttls",
+        )
         version = getattr(self._socket, "version", lambda: "")()
         self.tls = version or ""
 
@@ -199,7 +179,8 @@ def _helo() -> str:
     return os.uname().nodename or "localhost"
 
 
-def _connect(address: str, port: int, source: str, timeout: float) -> socket.socket:
+def connected(address: str, port: int, source: str, timeout: float) -> socket.socket:
+    """A TCP connection. HostError with a code of its own for a name, and for a port."""
     try:
         return socket.create_connection((address, port), timeout, (source, 0) if source else None)
     except socket.gaierror as error:
@@ -214,24 +195,3 @@ def _connect(address: str, port: int, source: str, timeout: float) -> socket.soc
             f"no connection to {address} port {port}: {error.strerror or error}",
             "check that the server runs and that no firewall is in between",
         ) from error
-
-
-def _certificate_error(peer: str, name: str, code: int, text: str) -> HostError:
-    """The reasons of OpenSSL's X509_V_ERR_* (openssl-verification-options(1)) in our words."""
-    if code in (9, 10):
-        return HostError(
-            "certificate-expired",
-            f"the certificate of {peer} is expired or not yet valid",
-            "renew the server's certificate, or set this host's clock",
-        )
-    if code in (62, 64):
-        return HostError(
-            "certificate-wrong-name",
-            f"the certificate of {peer} is not for {name}",
-            "use the name that the certificate carries as host in the policy",
-        )
-    return HostError(
-        "certificate-not-trusted",
-        f"the certificate of {peer} is not trusted: {re.sub(r' *[(]_ssl[.]c:[0-9]+[)]', '', text)}",
-        "set ca_file in the policy to the authority that signed it",
-    )

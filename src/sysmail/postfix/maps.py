@@ -20,12 +20,15 @@ from sysmail.postfix.names import (
     people_names,
 )
 
-__all__ = ["DIRECTORY", "NO_ADMIN", "accounts_map", "hold_map", "tables"]
+__all__ = ["ALWAYS_FAILS", "DIRECTORY", "NO_ADMIN", "accounts_map", "hold_map", "tables"]
 
 DIRECTORY = "/etc/postfix/sysmail"
 
 NO_ADMIN = "mail for local users has no destination: set admin in the policy of sysmail"
 """What a person reads when mail for root is refused, or waits."""
+
+ALWAYS_FAILS = "always-fails@sysmail-probe.invalid"
+"""An address of nobody (RFC 2606), for `sysmail prove --bounce`: mail to it fails at once."""
 
 _HEADER = "# Written by sysmail; changes belong in its policy. Format: regexp_table(5).\n"
 
@@ -55,7 +58,10 @@ def tables(policy: Policy, facts: Facts) -> dict[str, str]:
         "sender_is_local": _senders(policy, own, hostname),
         "sender_account": [r"/^([^:]+):/ $1@localhost"],
         "generic": _generic(policy, hostname),
-        "wait": [rf"/^.*@{LOOPBACK_DOMAINS}$/ retry:4.3.0 {NO_ADMIN}"],
+        "wait": [
+            rf"/^.*@{LOOPBACK_DOMAINS}$/ retry:4.3.0 {NO_ADMIN}",
+            f"/^{escape(ALWAYS_FAILS)}$/ error:5.1.1 this address always fails (sysmail prove)",
+        ],
     }
     if policy.admin:
         found["recipient"] = [f"{pattern} {admin}" for pattern in local]

@@ -23,7 +23,7 @@ from sysmail.trace.journal import Journal
 from sysmail.trace.log import SHOWN, Log
 from sysmail.trace.story import DELIVERED, Attempt, Story, outcome_of, stories
 
-__all__ = ["Found", "Others", "find", "is_queue_id", "logs"]
+__all__ = ["Found", "Others", "find", "is_queue_id", "logs", "with_sessions"]
 
 _QUEUE_ID = re.compile(r"[0-9A-F]{6,20}|[0-9A-Za-z]{10,30}")
 SESSIONS = 20
@@ -210,7 +210,7 @@ def _completed(log: Log, found: Found, lines: Sequence[LogLine]) -> Found:
     _notices(log, messages, notices, DEPTH)
     left = SESSIONS
     for story in (*messages, *notices.values()):
-        left -= _sessions(log, story, left)
+        left -= with_sessions(log, story, left)
     if isinstance(log, Journal):
         for story in messages:
             came = story.entrance
@@ -242,7 +242,7 @@ def _notices(log: Log, messages: Sequence[Story], found: dict[str, Story], depth
     _notices(log, [of[-1] for of in told.values() if of], found, depth - 1)
 
 
-def _sessions(log: Log, story: Story, left: int) -> int:
+def with_sessions(log: Log, story: Story, left: int = SESSIONS) -> int:
     """Give the last attempts their TLS sessions; how many were looked up."""
     done = 0
     for place, attempt in reversed(list(enumerate(story.attempts))):

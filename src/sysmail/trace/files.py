@@ -101,6 +101,18 @@ class FileLog:
                 return Named(tuple(lines[:LIMIT]), complete=not older)
         return Named(tuple(lines), complete=True)
 
+    def lately(self, texts: Sequence[str], since: float) -> list[LogLine]:
+        """The lines since a moment that hold one of the texts; at most so far back as LATELY."""
+        wanted = [text.encode() for text in texts]
+        found: list[LogLine] = []
+        for turn in reversed(range(len(self._paths[:2]))) if wanted else ():
+            if turn and self._paths[turn].endswith(COMPRESSED):
+                continue
+            near = list(islice(self._backwards(turn, wanted, None, LATELY), LIMIT))
+            # Stamps without fractions are up to a second early.
+            found += [line for line in reversed(near) if line.time >= int(since)]
+        return found
+
     def around(
         self, queue_ids: Sequence[str], near: Sequence[LogLine], *, notices: bool = False
     ) -> list[LogLine]:

@@ -60,6 +60,10 @@ class Journal:
         lines = self._lines(_UNITS, f"<{_quoted(text)}>", None)
         return Named(tuple(reversed(lines)), len(lines) < LIMIT)
 
+    def lately(self, texts: Sequence[str], since: float) -> list[LogLine]:
+        """The lines since a moment that hold one of the texts."""
+        return self._lines(_UNITS, "|".join(map(_quoted, texts)), since) if texts else []
+
     def around(
         self, queue_ids: Sequence[str], near: Sequence[LogLine], *, notices: bool = False
     ) -> list[LogLine]:

@@ -36,6 +36,9 @@ class Log(Protocol):
     def naming(self, text: str) -> Named:
         """The lines with ``<text>``; older parts are left out once enough messages are found."""
 
+    def lately(self, texts: Sequence[str], since: float) -> list[LogLine]:
+        """The lines since a moment (seconds since the epoch) that hold one of the texts."""
+
     def around(
         self, queue_ids: Sequence[str], near: Sequence[LogLine], *, notices: bool = False
     ) -> list[LogLine]:

@@ -10,7 +10,7 @@ from typing import Any, Optional
 from sysmail.trace.events import Tls
 from sysmail.trace.story import DELIVERED, FAILED, WAITING, Attempt, Story, outcome_of
 
-__all__ = ["Deferral", "Step", "as_data", "deferrals", "steps"]
+__all__ = ["Deferral", "Step", "as_data", "deferrals", "ending", "recipient", "steps"]
 
 Users = Mapping[int, str]
 
@@ -76,7 +76,7 @@ def _steps(story: Story, users: Users) -> Iterator[Step]:
         yield Step(wait.first, text, wait.count, wait.last)
     final = [a for a in story.attempts if outcome_of(a) != WAITING]
     for attempt in final[:SHOWN]:
-        yield Step(attempt.time, _final(attempt))
+        yield Step(attempt.time, ending(attempt))
     if len(final) > SHOWN:
         good = sum(outcome_of(attempt) == DELIVERED for attempt in final[SHOWN:])
         bad = len(final) - SHOWN - good
@@ -137,7 +137,8 @@ def _entrance(story: Story, users: Users) -> str:
     return f"taken up again, was {came.former} before" if came.former else text
 
 
-def _final(attempt: Attempt) -> str:
+def ending(attempt: Attempt) -> str:
+    """What an attempt that ended it came to, in the next hop's own words."""
     whom = attempt.recipient
     if attempt.original and attempt.original != attempt.recipient:
         whom += f" (for {attempt.original})"
@@ -211,7 +212,7 @@ def as_data(story: Story, users: Users) -> dict[str, Any]:
         },
         "sender": story.sender,
         "size": story.size,
-        "recipients": [_recipient(last) for last in story.by_recipient().values()],
+        "recipients": [recipient(last) for last in story.by_recipient().values()],
         "deferrals": [
             {
                 "reason": wait.reason,
@@ -236,7 +237,8 @@ def as_data(story: Story, users: Users) -> dict[str, Any]:
     }
 
 
-def _recipient(last: Attempt) -> dict[str, Any]:
+def recipient(last: Attempt) -> dict[str, Any]:
+    """The last attempt for a recipient, as in the JSON report."""
     session = last.tls
     delays = dict(zip(_DELAYS, last.delays)) if len(last.delays) == len(_DELAYS) else {}
     return {
