@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
-
-import pytest
-
-from sysmail.prove import CHECKS
-
-if sys.version_info < (3, 11):
-    pytest.skip("the tests of booted hosts need Python 3.11", allow_module_level=True)
 
 from fault_files import FOLDER, faults
+
+from sysmail.prove import CHECKS
 
 
 def test_every_file_is_whole() -> None:
