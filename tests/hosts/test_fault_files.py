@@ -16,8 +16,11 @@ def test_every_file_is_whole() -> None:
     assert len({fault.fault for fault in found}) == len(found)
     for fault in found:
         assert re.fullmatch("[a-z0-9-]+", fault.name)
-        if fault.command[0] == "prove":
+        if fault.check in CHECKS:
             assert fault.broken <= set(CHECKS), fault.name
+            assert fault.command[0] == "prove", fault.name
+        else:
+            assert not fault.also, f"{fault.name}: an error stands alone"
         assert fault.check not in fault.also, fault.name
 
 

@@ -24,6 +24,7 @@ from sysmail.prove import (
     nothing_lost,
     reversible,
     spool,
+    standing,
     verified_next_hop,
 )
 from sysmail.prove.proof import Fault, Proof
@@ -49,6 +50,7 @@ FAULTS: tuple[Callable[[Proof], Iterator[Fault]], ...] = (
     configuration.faults,
     spool.faults,
     entrances.faults,
+    standing.faults,
 )
 """What else breaks a promise, each fault with the check that it belongs to."""
 

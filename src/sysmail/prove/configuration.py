@@ -45,6 +45,7 @@ def faults(proof: Proof) -> Iterator[Fault]:
     yield from _otherwise(proof, live, asked)
     yield from _programs(proof, live)
     yield from _indexes(proof, live)
+    yield from _bound(proof, live)
 
 
 def _live(proof: Proof) -> Candidate:
@@ -150,4 +151,18 @@ def _indexes(proof: Proof, live: Candidate) -> Iterator[Fault]:
                 "index-outdated",
                 f"{path} is older than {table.name}: what was changed there is not in force",
                 f"`postmap {table.kind}:{table.name}`",
+            )
+
+
+def _bound(proof: Proof, live: Candidate) -> Iterator[Fault]:
+    """An address that mail is to leave from, and that went with a network card or a provider."""
+    own = {address.partition("%")[0] for address in proof.situation.facts.addresses}
+    for name in ("smtp_bind_address", "smtp_bind_address6"):
+        value = live[name].strip().strip("[]")
+        if value and value not in own:
+            yield Fault(
+                "nothing-lost",
+                "address-not-there",
+                f"{name} = {value}, which is no address of this host: Postfix cannot send from it",
+                APPLY if name not in _asked(proof).main else f"remove {name} from the policy",
             )
