@@ -27,7 +27,7 @@ from sysmail.prove import (
     standing,
     verified_next_hop,
 )
-from sysmail.prove.proof import Fault, Proof
+from sysmail.prove.proof import APPLY, Fault, Proof
 from sysmail.report import FAIL, UNKNOWN, Verdict
 
 __all__ = ["CHECKS", "Proof", "prove"]
@@ -55,11 +55,24 @@ FAULTS: tuple[Callable[[Proof], Iterator[Fault]], ...] = (
 """What else breaks a promise, each fault with the check that it belongs to."""
 
 
+_BY_PARAMETERS = frozenset(
+    ("loopback-only", "no-mailboxes", "nothing-lost", "verified-next-hop", "accepted-senders")
+    + ("no-takeover",)
+)
+"""The checks that ask Postfix for its parameters, which are its defaults where it has none."""
+
+
 def prove(proof: Proof) -> list[Verdict]:
     """Every check. One that cannot look is unknown, and says why."""
-    found = _faults(proof)
+    unreadable = _unreadable(proof)
+    found = [] if unreadable else _faults(proof)
     verdicts: list[Verdict] = []
     for name, check in CHECKS.items():
+        if unreadable and name in _BY_PARAMETERS:
+            # No program of Postfix starts any more, so mail stays where it is.
+            status = FAIL if name == "nothing-lost" else UNKNOWN
+            verdicts.append(Verdict(name, status, unreadable, APPLY))
+            continue
         try:
             verdict = check(proof)
         except HostError as error:
@@ -70,6 +83,16 @@ def prove(proof: Proof) -> list[Verdict]:
             verdict = Verdict(name, ours[0].status, ours[0].evidence + more, ours[0].remedy)
         verdicts.append(verdict)
     return verdicts
+
+
+def _unreadable(proof: Proof) -> str:
+    """Why Postfix cannot read main.cf, in its own words; empty where it can."""
+    postfix = proof.situation.facts.postfix
+    said = postfix.complaint if postfix is not None and proof.relay else ""
+    fatal = next((line for line in said.splitlines() if "fatal: " in line), "")
+    return (
+        f"Postfix cannot read its configuration: {fatal.partition('fatal: ')[2]}" if fatal else ""
+    )
 
 
 def _faults(proof: Proof) -> list[Fault]:

@@ -31,7 +31,11 @@ _PROMISES = {
     "no-protocol": "loopback-only",
     "no-ipv6": "loopback-only",
     "no-ipv4": "loopback-only",
+    "mail-does-not-leave": "nothing-lost",
+    "transport-missing": "nothing-lost",
 }
+# By these mail leaves; the other transports are for what is local.
+_LEAVING = ("default_transport", "relay_transport")
 
 
 def faults(proof: Proof) -> Iterator[Fault]:
@@ -96,7 +100,7 @@ def _otherwise(proof: Proof, live: Candidate, asked: Candidate) -> Iterator[Faul
         if carried is None or _words(values.get(key)) == _words(wanted.get(key)):
             continue
         yield Fault(
-            carried.promise,
+            "nothing-lost" if name in _LEAVING else carried.promise,
             "parameter-changed",
             f"{_where(service_)} {_said(name, values.get(key))}, and the policy asks for "
             f"{_said(name, wanted.get(key))}: {carried.why}",
