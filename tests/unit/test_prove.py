@@ -175,7 +175,7 @@ BROKEN: list[tuple[str, Break, str, str]] = [
     (
         "reversible",
         lambda host: host.put(backup_of(host), "damaged"),
-        UNKNOWN,
+        FAIL,
         "damaged",
     ),
 ]

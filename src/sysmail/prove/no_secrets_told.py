@@ -6,12 +6,16 @@ import re
 from typing import Optional
 
 from sysmail.apply.checkpoint import HOME
+from sysmail.msmtp import DIRECTORY as MSMTP_DIRECTORY
+from sysmail.postfix.maps import DIRECTORY
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
 
 __all__ = ["check"]
 
 NAME = "no-secrets-told"
+_FOLDERS = ("/etc/postfix", DIRECTORY, "/etc/sysmail", MSMTP_DIRECTORY)
+_LARGEST = 1_000_000
 
 
 def check(proof: Proof) -> Verdict:
@@ -36,6 +40,14 @@ def check(proof: Proof) -> Verdict:
             return Verdict(
                 NAME, FAIL, f"{file.path} holds the password and has mode {state.mode:04o}", APPLY
             )
+    copy = _readable_copy(proof, secret)
+    if copy:
+        return Verdict(
+            NAME,
+            FAIL,
+            f"{copy} holds the password, and every user of this host can read it",
+            f"`chmod 600 {copy}` or remove it, and change the password",
+        )
     where = _in_processes(proof, secret)
     if where:
         return Verdict(
@@ -84,4 +96,20 @@ def _in_processes(proof: Proof, secret: bytes) -> str:
         name = (read(f"/proc/{pid}/comm") or b"").decode("utf-8", "replace").strip()
         if name in _OURS and _holds(read(f"/proc/{pid}/environ") or b"", secret):
             return f"the environment of process {pid}"
+    return ""
+
+
+def _readable_copy(proof: Proof, secret: bytes) -> str:
+    """A file beside ours, such as an editor leaves, that holds the password and others can read."""
+    managed = {file.path for file in proof.situation.desired.files}
+    for folder in _FOLDERS:
+        for name in proof.reader.names(folder):
+            path = f"{folder}/{name}"
+            state = proof.reader.state(path, content=False)
+            # A former content during a transaction has a second name, which goes at its end.
+            ours = path in managed or ".sysmail-" in name
+            if ours or state is None or state.kind != "file" or not state.mode & 0o004:
+                continue
+            if state.size <= _LARGEST and _holds(proof.reader.read(path) or b"", secret):
+                return path
     return ""

@@ -33,7 +33,8 @@ def check(proof: Proof) -> Verdict:
             NAME,
             FAIL,
             f"{len(corrupt)} damaged queue files in {proof.parameter('queue_directory')}/corrupt",
-            "look at them with `postcat`; what can be read can be sent again by hand",
+            "look at them with `postcat`; what can be read can be sent again by hand; then remove "
+            "them",
         )
     lost = proof.lost
     if lost is None:

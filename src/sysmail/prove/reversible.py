@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sysmail.apply.checkpoint import Store
+from sysmail.apply.checkpoint import HOME, Store
+from sysmail.errors import HostError
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
 
@@ -16,8 +17,11 @@ def check(proof: Proof) -> Verdict:
     store, checkpoints = Store(proof.reader), proof.situation.checkpoints
     if not checkpoints:
         return Verdict(NAME, FAIL, "there is no checkpoint: sysmail was never applied", APPLY)
-    # HostError, hence unknown, when one is damaged.
-    files = sum(store.require_whole(checkpoint) for checkpoint in checkpoints)
+    try:
+        files = sum(store.require_whole(checkpoint) for checkpoint in checkpoints)
+    except HostError as error:
+        remedy = f"put that copy back from a backup of {HOME}; where there is none, {error.remedy}"
+        return Verdict(NAME, FAIL, error.message, remedy)
     return Verdict(
         NAME, PASS, f"checkpoints: {len(checkpoints)}, former files in them: {files}, all intact"
     )
