@@ -12,7 +12,7 @@ from typing import Any, Optional
 from sysmail import queue, submissions
 from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.commands.memory import load, save, settings, undelivered
-from sysmail.commands.situation import look, probe_next_hop
+from sysmail.commands.situation import look, probe_way_out
 from sysmail.commands.submitted import account_of, find_runaways
 from sysmail.errors import HostError, RefusedError, SysmailError
 from sysmail.host.port import Writer
@@ -103,7 +103,7 @@ def _look(writer: Writer, in_force: Checkpoint, policy: Policy, *, full: bool) -
     try:
         situation = look(writer, "", {}, ask=False)
         if full:
-            trouble = probe_next_hop(writer, situation)
+            trouble = probe_way_out(writer, situation)
         proof = Proof(writer, situation, trouble, asked=full)
         verdicts, waiting = tuple(prove(proof)), proof.waiting
         facts = situation.facts

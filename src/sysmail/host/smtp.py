@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import socket
+import time
 from typing import Optional
 
 from sysmail.errors import HostError
@@ -67,6 +68,7 @@ class Session:
                 self._encrypt()
             self.greeting = self._reply()
             if tls == "starttls":
+                self._expect_welcome()
                 self.command(f"EHLO {_helo()}")
                 if self.command("STARTTLS").code != 220:
                     raise HostError(
@@ -79,6 +81,16 @@ class Session:
         except BaseException:
             self._socket.close()
             raise
+
+    def _expect_welcome(self) -> None:
+        """One that sends us away at once also refuses STARTTLS, which it may well offer."""
+        code, text = self.greeting.code, self.greeting.text
+        if code != 220:
+            raise HostError(
+                "next-hop-busy" if 400 <= code < 500 else "next-hop-refuses",
+                f"{self.peer} does not take mail now: {code} {text}",
+                "find out there why it refuses this host: the log of that server says it",
+            )
 
     def _encrypt(self) -> None:
         import ssl
@@ -194,7 +206,9 @@ def _connect(address: str, port: int, source: str, timeout: float) -> socket.soc
         raise HostError(
             "name-not-resolved",
             f"the name {address} does not resolve: {error.strerror}",
-            "check the host in the policy and the resolver (getent hosts NAME)",
+            "look at /etc/resolv.conf and at the DNS servers that it names (getent hosts NAME)"
+            if error.errno == socket.EAI_AGAIN
+            else "check the host in the policy and the resolver (getent hosts NAME)",
         ) from error
     except OSError as error:
         raise HostError(
@@ -207,10 +221,12 @@ def _connect(address: str, port: int, source: str, timeout: float) -> socket.soc
 def _certificate_error(peer: str, name: str, code: int, text: str) -> HostError:
     """The reasons of OpenSSL's X509_V_ERR_* (openssl-verification-options(1)) in our words."""
     if code in (9, 10):
+        when = "is not valid yet" if code == 9 else "has expired"
+        clock = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
         return HostError(
             "certificate-expired",
-            f"the certificate of {peer} is expired or not yet valid",
-            "renew the server's certificate, or set this host's clock",
+            f"the certificate of {peer} {when}; this host's clock says {clock} UTC",
+            "if that is the time, renew the server's certificate; if not, set this host's clock",
         )
     if code in (62, 64):
         return HostError(

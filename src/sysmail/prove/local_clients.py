@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from sysmail.errors import HostError
+from sysmail.prove import storage
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 
@@ -13,6 +14,10 @@ __all__ = ["check"]
 NAME = "local-clients"
 RECIPIENT = "probe@sysmail-probe.invalid"
 """Asked for at RCPT and never sent to; .invalid exists nowhere (RFC 2606)."""
+
+SLOW_DNS_SECONDS = 35.0
+"""smtpd looks a client's name up before it answers. A dead resolver takes 10 seconds for each server
+(resolv.conf(5): 5 seconds, twice), and whether others may relay does not hang on it."""
 
 MOST_ADDRESSES = 8
 """Own addresses that are tried; a host with hundreds of containers has hundreds."""
@@ -29,7 +34,8 @@ def check(proof: Proof) -> Verdict:
         except HostError as error:
             answer = error.message
         if answer:
-            return Verdict(NAME, FAIL, f"a client on {address} is refused: {answer}", APPLY)
+            seen = f"a client on {address} is refused: {answer}"
+            return Verdict(NAME, FAIL, seen, _remedy(proof, address))
     port = proof.situation.desired.port
     # msmtpd looks at no client's address; its sockets are what keeps others away.
     others = [own for own in _outside_addresses(proof) if _target(own) in listen and proof.relay]
@@ -47,6 +53,20 @@ def check(proof: Proof) -> Verdict:
         noun = "address" if tried == 1 else "addresses"
         evidence += f"; {tried} other {noun} of this host may not"
     return Verdict(NAME, PASS, evidence)
+
+
+def _remedy(proof: Proof, address: str) -> str:
+    """What heals it: where Postfix listens, it is the disk, or what stands before it."""
+    lacking = storage.trouble(proof) if proof.relay else None
+    if lacking is not None:
+        return lacking[1]
+    listens = any(x.address == address and x.port == 25 for x in proof.postfix_listeners())
+    if listens and not proof.reader.can_connect(address, 25, timeout=1.0):
+        return (
+            "let loopback pass the packet filter (`nft list ruleset` or `iptables-save` shows "
+            "what drops it): Postfix listens there"
+        )
+    return APPLY
 
 
 def _reachable(proof: Proof, own: str, port: int) -> bool:
@@ -87,7 +107,10 @@ def _outside_addresses(proof: Proof) -> list[str]:
 
 def _may_relay(proof: Proof, address: str, source: str) -> Optional[str]:
     """None when a recipient elsewhere is accepted, else the answer that refuses it."""
-    session = proof.reader.smtp(address, proof.situation.desired.port, source=source, timeout=10.0)
+    timeout = SLOW_DNS_SECONDS if source else 10.0
+    session = proof.reader.smtp(
+        address, proof.situation.desired.port, source=source, timeout=timeout
+    )
     try:
         if session.greeting.code != 220:
             return f"{session.greeting.code} {session.greeting.text}"

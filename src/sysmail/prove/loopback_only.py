@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sysmail.prove import storage
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
 
@@ -18,6 +19,9 @@ def check(proof: Proof) -> Verdict:
     if not facts.master_running:
         failed = ", ".join(facts.service.failed)
         seen = f"Postfix does not run ({failed} has failed)" if failed else "Postfix does not run"
+        lacking = storage.trouble(proof)
+        if lacking is not None:
+            return Verdict(NAME, FAIL, f"{seen}: {lacking[0]}", lacking[1])
         return Verdict(NAME, FAIL, seen, APPLY)
     ours = proof.postfix_listeners()
     outside = [x for x in ours if x.address != "::1" and not x.address.startswith("127.")]
