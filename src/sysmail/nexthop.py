@@ -66,7 +66,7 @@ def _expect_greeting(session: SmtpSession) -> None:
         raise HostError(
             "next-hop-busy" if 400 <= code < 500 else "next-hop-refuses",
             f"{session.peer} does not take mail now: {code} {text}",
-            "look at that server",
+            "find out there why it refuses this host: the log of that server says it",
         )
 
 

@@ -54,9 +54,33 @@ def _no_login(lab: Lab) -> Host:
     return host
 
 
-def _mailu(lab: Lab) -> Host:
-    host = lab.host("broken-mailu")
-    mailu_policy(lab, host, 'route = "mailu"')
+def _system_certificates(lab: Lab) -> Host:
+    """The lab's authority is one that the whole host trusts."""
+    host = lab.host("broken-system", packages=_RELAY)
+    _smarthost(lab, host)
+    shutil.copy(lab.ca.file, host.root / "usr/local/share/ca-certificates/lab.crt")
+    host.run("update-ca-certificates")
+    path = host.root / "etc/sysmail/policy.toml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "ca_file" not in line))
+    return host
+
+
+def _mailu(lab: Lab, base: str = "debian", route: str = "mailu") -> Host:
+    packages = _RELAY if route == "relay" else ()
+    host = lab.host("broken-mailu", base, packages=packages)
+    mailu_policy(lab, host, f'route = "{route}"')
+    return host
+
+
+def _adopted(lab: Lab) -> Host:
+    """It was a mail server for others, and its owner said --adopt."""
+    host = lab.host("broken-adopted", packages=_RELAY)
+    server = ["mynetworks=127.0.0.0/8 192.0.2.0/24", "relay_domains=customer.example"]
+    host.run(["postconf", "-e", *server])
+    host.run("systemctl restart postfix")
+    policy(host, _ADMIN + _SOON)
+    apply(host, "--adopt")
     return host
 
 
@@ -81,22 +105,128 @@ KINDS: Mapping[str, Callable[[Lab], Host]] = {
     "relay without IPv6": lambda lab: _direct(lab, "debian", ipv6=False),
     "relay in place of exim4": _exim,
     "relay with a log file": _log_file,
+    "relay with the system's certificates": _system_certificates,
+    "relay in place of a mail server": _adopted,
+    "relay to Mailu": lambda lab: _mailu(lab, route="relay"),
     "route mailu": _mailu,
+    "route mailu on Arch": lambda lab: _mailu(lab, "arch"),
 }
 """Each kind's way to a booted host with a policy that is not applied yet."""
 
 
-@contextlib.contextmanager
-def _cut_smarthost(lab: Lab) -> Iterator[None]:
-    lab.cut(lab.smarthost)
-    try:
-        yield
-    finally:
-        lab.join(lab.smarthost)
+Act = Callable[[Lab], contextlib.AbstractContextManager[None]]
 
 
-ACTS: Mapping[str, Callable[[Lab], contextlib.AbstractContextManager[None]]] = {
-    "the smarthost is cut off": _cut_smarthost,
+def _act(break_: Callable[[Lab], object], mend: Callable[[Lab], object]) -> Act:
+    """Both as one: broken inside of the context, mended after it."""
+
+    @contextlib.contextmanager
+    def act(lab: Lab) -> Iterator[None]:
+        break_(lab)
+        try:
+            yield
+        finally:
+            mend(lab)
+
+    return act
+
+
+def _shows(names: tuple[str, ...] = (), days: int = 365, *, trusted: bool = True) -> Act:
+    """The smarthost shows another certificate."""
+
+    def present(lab: Lab) -> None:
+        names_ = names or (lab.smarthost.host,)
+        lab.smarthost.present(lab.ca.issue(*names_, days=days, trusted=trusted))
+
+    return _act(present, lambda lab: lab.smarthost.own_certificate())
+
+
+def _smarthost_with(**changed: str) -> Act:
+    """Parameters of the smarthost's Postfix, and back to what they were."""
+    before: dict[str, str] = {}
+
+    def put(lab: Lab, values: Mapping[str, str]) -> None:
+        words = [f"{name}={value}" for name, value in values.items()]
+        lab.smarthost.machine.run(["postconf", "-e", *words])
+        lab.smarthost.machine.run("postfix reload")
+
+    def change(lab: Lab) -> None:
+        for name in changed:
+            said = lab.smarthost.machine.run(["postconf", "-h", name]).stdout
+            before[name] = said.strip()
+        put(lab, changed)
+
+    return _act(change, lambda lab: put(lab, before))
+
+
+def _owner(name: str) -> Callable[[Lab], None]:
+    """Who owns the sender at the smarthost: the login of that name."""
+
+    def write(lab: Lab) -> None:
+        smarthost = lab.smarthost
+        line = f"{smarthost.username} {name or smarthost.username}\n"
+        (smarthost.machine.root / "etc/postfix/owners").write_text(line)
+        smarthost.machine.run("postfix reload")
+
+    return write
+
+
+def _named(*addresses: str) -> Callable[[Lab], None]:
+    """What the smarthost's name leads to: own and own6 are its addresses, others as they are."""
+
+    def write(lab: Lab) -> None:
+        machine = lab.smarthost.machine
+        known = {"own": machine.address, "own6": machine.address6, "mx": lab.mx.node.address}
+        lab.dns.remove(machine.fqdn)
+        for address in addresses:
+            lab.dns.add(machine.fqdn, "ADDRESS", known[address])
+
+    return write
+
+
+_OWN_NAME = _named("own", "own6")
+
+ACTS: Mapping[str, Act] = {
+    "Mailu is stopped": _act(lambda lab: lab.mailu.stop(), lambda lab: lab.mailu.start()),
+    "Mailu limits rates to none": _act(
+        lambda lab: lab.mailu.rate_limit(messages=0),
+        lambda lab: lab.mailu.rate_limit(messages=None),
+    ),
+    "Mailu refuses logins": _act(
+        lambda lab: lab.mailu.refuse_logins(on=True), lambda lab: lab.mailu.refuse_logins(on=False)
+    ),
+    "Mailu's certificate is for another name": _act(
+        lambda lab: lab.mailu.present(lab.ca.issue("other.lab.test")),
+        lambda lab: lab.mailu.own_certificate(),
+    ),
+    "DNS is cut off": _act(lambda lab: lab.cut(lab.dns), lambda lab: lab.join(lab.dns)),
+    "DNS is stopped": _act(lambda lab: lab.dns.stop(), lambda lab: lab.dns.start()),
+    "the smarthost gave the sender to another login": _act(
+        _owner("backup@example.org"), _owner("")
+    ),
+    "the smarthost has an IPv6 address alone": _act(_named("own6"), _OWN_NAME),
+    "the smarthost is cut off": _act(
+        lambda lab: lab.cut(lab.smarthost), lambda lab: lab.join(lab.smarthost)
+    ),
+    "the smarthost is stopped": _act(
+        lambda lab: lab.smarthost.machine.run("systemctl stop postfix@-"),
+        lambda lab: lab.smarthost.machine.run("systemctl start postfix@-"),
+    ),
+    "the smarthost puts all mail off": _smarthost_with(submission_sender_restrictions="defer"),
+    "the smarthost refuses everybody": _smarthost_with(
+        smtpd_delay_reject="no", smtpd_client_restrictions="reject"
+    ),
+    "the smarthost refuses logins": _act(
+        lambda lab: lab.smarthost.refuse_logins(on=True),
+        lambda lab: lab.smarthost.refuse_logins(on=False),
+    ),
+    "the smarthost relays for nobody": _smarthost_with(mynetworks="127.0.0.0/8"),
+    "the smarthost takes 1 MB": _smarthost_with(message_size_limit="1000000"),
+    "the smarthost's certificate is expired": _shows(days=-1),
+    "the smarthost's certificate is for another name": _shows(("other.lab.test",)),
+    "the smarthost's certificate is self-signed": _shows(trusted=False),
+    "the smarthost's name is gone": _act(_named(), _OWN_NAME),
+    "the smarthost's name leads to another server": _act(_named("mx"), _OWN_NAME),
 }
 """Faults that are not on the host: in force inside of the context, mended after it."""
 

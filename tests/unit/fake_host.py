@@ -15,6 +15,8 @@ from typing import Callable, Optional
 
 from sysmail.errors import HostError, RefusedError
 from sysmail.host.port import (
+    FOUND,
+    Answer,
     Caught,
     Completed,
     FileState,
@@ -177,6 +179,8 @@ class FakeHost:
         self.dns: Optional[Resolver] = None
         self.sources: dict[str, str] = {}
         self.troubles: dict[str, str] = {}
+        self.mx = Answer(FOUND, ("10 mx.example.org",))
+        self.reached = {"mx.example.org"}
         self.connected: list[tuple[str, int, str]] = []
         self.locks: dict[str, str] = {}
         self.held: set[str] = set()
@@ -399,6 +403,8 @@ class FakeHost:
         self, address: str, port: int, source: str = "", timeout: float = 5.0
     ) -> str:
         """Why a TCP connection does not come about."""
+        if address in self.reached:
+            return ""
         self.connected.append((address, port, source))
         known = self.troubles.get(address, "Connection refused")
         return "" if self.can_connect(address, port, source, timeout) else known
@@ -407,6 +413,13 @@ class FakeHost:
         """The own address that the kernel would send from."""
         self._alive()
         return self.sources.get("ipv6" if ":" in destination else "ipv4", "")
+
+    def exchangers(self, domain: str, seconds: float) -> Answer:
+        """What a test says of the domain, else an exchanger that answers."""
+        self._alive()
+        assert domain
+        assert seconds > 0
+        return self.mx
 
     def resolver(self, seconds: float) -> Resolver:
         """A way to ask DNS."""

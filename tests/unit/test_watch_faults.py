@@ -323,7 +323,7 @@ def test_a_proof_that_nobody_made(monkeypatch: pytest.MonkeyPatch) -> None:
         return look(*words, **more)
 
     monkeypatch.setattr("sysmail.commands.watched.look", once)
-    monkeypatch.setattr("sysmail.commands.watched.probe_next_hop", lambda *_: failed.append(2))
+    monkeypatch.setattr("sysmail.commands.watched.probe_way_out", lambda *_: failed.append(2))
     run(host, 90_000)
     state = json.loads(host.text(MEMORY))
     assert failed == [1, 2]
@@ -494,7 +494,7 @@ def test_a_short_password() -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ("452 4.3.1 Insufficient system storage", "df -h"),
+        ("452 4.3.1 Insufficient system storage", "log of Postfix"),
         ("451 4.3.0 Temporary lookup failure", "log of Postfix"),
         ("554 5.7.1 Relay access denied", "sysmail apply"),
         (HostError("connection-lost", "the SMTP dialogue ended: timed out", ""), "packet filter"),
@@ -512,6 +512,8 @@ def test_remedies_of_what_apply_cannot_mend(
 
     host, _ = in_force()
     monkeypatch.setattr("sysmail.prove.local_clients._may_relay", asked)
+    if isinstance(answer, HostError):
+        monkeypatch.setattr(host, "can_connect", lambda *_, **__: False)
     found = {v.check: v for v in prove.run(host, "", {}).verdicts}["local-clients"]
     assert found.status == FAIL
     assert words in found.remedy

@@ -7,11 +7,15 @@ from typing import Optional
 from sysmail import nexthop, takeover
 from sysmail.errors import HostError
 from sysmail.facts import Facts
-from sysmail.host.port import Reader
+from sysmail.host.port import ABSENT, UNANSWERED, Reader
 from sysmail.policy import Policy, Secret
 from sysmail.route import Decision
 
-__all__ = ["port_owner", "talk"]
+__all__ = ["port_owner", "talk", "way_out"]
+
+DNS_SECONDS = 4.0
+CONNECT_SECONDS = 5.0
+MOST_EXCHANGERS = 2
 
 
 def port_owner(reader: Reader, facts: Facts, port: int = 25) -> Optional[tuple[str, str]]:
@@ -99,4 +103,40 @@ def _is_this_host(reader: Reader, facts: Facts, host: str) -> bool:
     return bool(found) and all(
         address.startswith("127.") or address == "::1" or address in facts.addresses
         for address in found
+    )
+
+
+def way_out(reader: Reader, policy: Policy) -> Optional[HostError]:
+    """What keeps mail for admin from leaving directly: DNS, or port 25; None where nothing does.
+
+    No SMTP is spoken: what another server thinks of this host is `prove --deliverability`'s.
+    """
+    domain = policy.admin.rpartition("@")[2]
+    if not domain or domain.startswith("["):
+        return None
+    answer = reader.exchangers(domain, DNS_SECONDS)
+    if answer.status == UNANSWERED:
+        return HostError(
+            "name-not-resolved",
+            f"DNS does not say where mail for {domain} goes: {answer.why}",
+            "look at /etc/resolv.conf and at the DNS servers that it names",
+        )
+    if answer.status == ABSENT:
+        return HostError(
+            "admin-refused",
+            f"there is no domain {domain}",
+            "set admin in the policy to an address that receives mail: notices go there",
+        )
+    # Without MX records the domain itself is the exchanger (RFC 5321, 5.1).
+    names = [value.split()[-1] for value in answer.values] or [domain]
+    troubles: list[str] = []
+    for name in names[:MOST_EXCHANGERS]:
+        trouble = reader.connection_trouble(name, 25, timeout=CONNECT_SECONDS)
+        if not trouble:
+            return None
+        troubles.append(f"{name} port 25: {trouble}")
+    return HostError(
+        "port-closed",
+        f"no connection to an exchanger of {domain}: {'; '.join(troubles)}",
+        "let port 25 leave this host (firewall, provider), or name a [smarthost] in the policy",
     )

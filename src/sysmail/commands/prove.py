@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from sysmail.commands.memory import load, undelivered
 from sysmail.commands.policy_source import Given
-from sysmail.commands.situation import Situation, look, probe_next_hop
+from sysmail.commands.situation import Situation, look, probe_way_out
 from sysmail.errors import PolicyError, UsageError
 from sysmail.host.port import Writer
 from sysmail.policy import parse
@@ -72,7 +72,7 @@ def run(
         from sysmail.commands.deliverability import prove_deliverability
 
         welcome = prove_deliverability(writer, situation, deliverability, to)
-    proof = Proof(writer, situation, probe_next_hop(writer, situation))
+    proof = Proof(writer, situation, probe_way_out(writer, situation))
     verdicts = prove(proof)
     real = _by_messages(writer, situation, to, bounce=bounce, arrival=arrival)
     verdicts += real.verdicts

@@ -15,7 +15,7 @@ from sysmail.commands.policy_source import (
     load_password,
     load_policy,
 )
-from sysmail.commands.probe import port_owner, talk
+from sysmail.commands.probe import port_owner, talk, way_out
 from sysmail.desired import Desired
 from sysmail.errors import HostError, NotPermittedError
 from sysmail.facts import Facts, collect
@@ -31,6 +31,7 @@ __all__ = [
     "file_states",
     "look",
     "probe_next_hop",
+    "probe_way_out",
     "require_root",
 ]
 
@@ -257,3 +258,13 @@ def probe_next_hop(reader: Reader, situation: Situation) -> Optional[HostError]:
         situation.sender,
         situation.password,
     )
+
+
+def probe_way_out(reader: Reader, situation: Situation) -> Optional[HostError]:
+    """As ``probe_next_hop``; and without one, whether mail for admin can leave directly.
+
+    Not asked by an apply: a server of somebody else's decides nothing there.
+    """
+    if situation.decision.next_hop == "direct" and situation.desired.relay:
+        return way_out(reader, situation.policy)
+    return probe_next_hop(reader, situation)

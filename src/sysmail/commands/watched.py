@@ -7,7 +7,7 @@ from typing import Optional
 
 from sysmail import submissions
 from sysmail.apply.checkpoint import Checkpoint
-from sysmail.commands.situation import Situation, look, probe_next_hop
+from sysmail.commands.situation import Situation, look, probe_way_out
 from sysmail.commands.submitted import Submitted, find_runaways
 from sysmail.errors import HostError, SysmailError
 from sysmail.host.port import Reader
@@ -79,7 +79,7 @@ def ask_next_hop(reader: Reader, looked: Looked) -> Seen:
     situation = looked.situation
     if situation is None:
         return looked.seen
-    trouble = probe_next_hop(reader, situation)
+    trouble = probe_way_out(reader, situation)
     try:
         answer = CHECKS[NEXT_HOP](Proof(reader, situation, trouble))
     except HostError as error:

@@ -6,7 +6,7 @@ when they are needed: only a proof of deliverability or of arrival asks any of t
 
 from __future__ import annotations
 
-from sysmail.host.port import Mailbox, Resolver
+from sysmail.host.port import Answer, Mailbox, Resolver
 
 __all__ = ["Outside"]
 
@@ -40,6 +40,17 @@ class Outside:
                 return str(probe.getsockname()[0]).partition("%")[0]
         except OSError:
             return ""
+
+    def exchangers(self, domain: str, seconds: float) -> Answer:
+        """The exchangers of a domain, asked of the servers in resolv.conf."""
+        from sysmail.host.exchangers import ask_exchangers
+
+        try:
+            with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as handle:
+                text = handle.read(65536)
+        except OSError:
+            text = ""
+        return ask_exchangers(domain, text, seconds)
 
     def resolver(self, seconds: float) -> Resolver:
         """The servers of resolv.conf, asked with dnspython."""

@@ -268,6 +268,9 @@ class Reader(Protocol):
     def source_address(self, destination: str) -> str:
         """The own address that the kernel would send from to another; empty without a route."""
 
+    def exchangers(self, domain: str, seconds: float) -> Answer:
+        """The MX records of a domain, without dnspython; never raises."""
+
     def resolver(self, seconds: float) -> Resolver:
         """A way to ask DNS that is done after so many seconds; HostError without dnspython."""
 

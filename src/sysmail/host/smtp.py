@@ -72,6 +72,7 @@ class Session:
                 self._encrypt()
             self.greeting = self._reply()
             if tls == "starttls":
+                self._expect_welcome()
                 self.command(f"EHLO {_helo()}")
                 if self.command("STARTTLS").code != 220:
                     raise HostError(
@@ -84,6 +85,16 @@ class Session:
         except BaseException:
             self._socket.close()
             raise
+
+    def _expect_welcome(self) -> None:
+        """One that sends us away at once also refuses STARTTLS, which it may well offer."""
+        code, text = self.greeting.code, self.greeting.text
+        if code != 220:
+            raise HostError(
+                "next-hop-busy" if 400 <= code < 500 else "next-hop-refuses",
+                f"{self.peer} does not take mail now: {code} {text}",
+                "find out there why it refuses this host: the log of that server says it",
+            )
 
     def _encrypt(self) -> None:
         from sysmail.host.tls import encrypted
@@ -187,7 +198,9 @@ def connected(address: str, port: int, source: str, timeout: float) -> socket.so
         raise HostError(
             "name-not-resolved",
             f"the name {address} does not resolve: {error.strerror}",
-            "check the host in the policy and the resolver (getent hosts NAME)",
+            "look at /etc/resolv.conf and at the DNS servers that it names (getent hosts NAME)"
+            if error.errno == socket.EAI_AGAIN
+            else "check the host in the policy and the resolver (getent hosts NAME)",
         ) from error
     except OSError as error:
         raise HostError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import time
 from typing import Callable
 
 from sysmail.errors import HostError
@@ -57,10 +58,12 @@ def encrypted(
 def _certificate_error(peer: str, name: str, code: int, text: str) -> HostError:
     """The reasons of OpenSSL's X509_V_ERR_* (openssl-verification-options(1)) in our words."""
     if code in (9, 10):
+        when = "is not valid yet" if code == 9 else "has expired"
+        clock = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
         return HostError(
             "certificate-expired",
-            f"the certificate of {peer} is expired or not yet valid",
-            "renew the server's certificate, or set this host's clock",
+            f"the certificate of {peer} {when}; this host's clock says {clock} UTC",
+            "if that is the time, renew the server's certificate; if not, set this host's clock",
         )
     if code in (62, 64):
         return HostError(

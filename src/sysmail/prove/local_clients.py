@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from sysmail.errors import HostError
+from sysmail.prove import storage
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 
@@ -14,12 +15,12 @@ NAME = "local-clients"
 RECIPIENT = "probe@sysmail-probe.invalid"
 """Asked for at RCPT and never sent to; .invalid exists nowhere (RFC 2606)."""
 
-FILTER = "let the packet filter pass what goes over lo: see `nft list ruleset`"
-_REMEDIES = {
-    "451": "see the log of Postfix: something that it needs does not answer or cannot be written",
-    "452": "free space where Postfix keeps its queue: see `df -h` and `df -i /var/spool/postfix`",
-}
-"""What apply cannot mend, by the code of the answer."""
+LOG = "see the log of Postfix: something that it needs does not answer or cannot be written"
+"""What to do about 451 and 452, where nothing else explains them: apply cannot mend it."""
+
+SLOW_DNS_SECONDS = 35.0
+"""smtpd looks a client's name up before it answers. A dead resolver takes 10 seconds for each
+server (resolv.conf(5): 5 seconds, twice), and whether others may relay does not hang on it."""
 
 MOST_ADDRESSES = 8
 """Own addresses that are tried; a host with hundreds of containers has hundreds."""
@@ -32,12 +33,12 @@ def check(proof: Proof) -> Verdict:
         return Verdict(NAME, FAIL, "Postfix does not run", APPLY)
     for address in listen:
         try:
-            answer, remedy = _may_relay(proof, address, ""), ""
+            answer = _may_relay(proof, address, "")
         except HostError as error:
-            answer, remedy = error.message, FILTER if "timed out" in error.message else ""
+            answer = error.message
         if answer:
-            remedy = remedy or _REMEDIES.get(answer[:3], APPLY)
-            return Verdict(NAME, FAIL, f"a client on {address} is refused: {answer}", remedy)
+            seen = f"a client on {address} is refused: {answer}"
+            return Verdict(NAME, FAIL, seen, _remedy(proof, address, answer))
     port = proof.situation.desired.port
     # msmtpd looks at no client's address; its sockets are what keeps others away.
     others = [own for own in _outside_addresses(proof) if _target(own) in listen and proof.relay]
@@ -55,6 +56,20 @@ def check(proof: Proof) -> Verdict:
         noun = "address" if tried == 1 else "addresses"
         evidence += f"; {tried} other {noun} of this host may not"
     return Verdict(NAME, PASS, evidence)
+
+
+def _remedy(proof: Proof, address: str, answer: str) -> str:
+    """What heals it: where Postfix listens, it is the disk, or what stands before it."""
+    lacking = storage.trouble(proof) if proof.relay else None
+    if lacking is not None:
+        return lacking[1]
+    listens = any(x.address == address and x.port == 25 for x in proof.postfix_listeners())
+    if listens and not proof.reader.can_connect(address, 25, timeout=1.0):
+        return (
+            "let loopback pass the packet filter (`nft list ruleset` or `iptables-save` shows "
+            "what drops it): Postfix listens there"
+        )
+    return LOG if answer.startswith(("451", "452")) else APPLY
 
 
 def _reachable(proof: Proof, own: str, port: int) -> bool:
@@ -95,7 +110,10 @@ def _outside_addresses(proof: Proof) -> list[str]:
 
 def _may_relay(proof: Proof, address: str, source: str) -> Optional[str]:
     """None when a recipient elsewhere is accepted, else the answer that refuses it."""
-    session = proof.reader.smtp(address, proof.situation.desired.port, source=source, timeout=10.0)
+    timeout = SLOW_DNS_SECONDS if source else 10.0
+    session = proof.reader.smtp(
+        address, proof.situation.desired.port, source=source, timeout=timeout
+    )
     try:
         if session.greeting.code != 220:
             return f"{session.greeting.code} {session.greeting.text}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from sysmail.postfix.names import literal
+from sysmail.prove import storage
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 
@@ -22,9 +23,10 @@ def check(proof: Proof) -> Verdict:
         return _msmtp(proof)
     if facts.postfix is None:
         return Verdict(NAME, FAIL, "Postfix is not installed", APPLY)
-    wrong = _wrong_configuration(proof)
-    if wrong:
-        return Verdict(NAME, FAIL, wrong, APPLY)
+    configured = _wrong_configuration(proof)
+    wrong = (configured, APPLY) if configured else storage.trouble(proof)
+    if wrong is not None:
+        return Verdict(NAME, FAIL, *wrong)
     if proof.waiting is None:
         return Verdict(NAME, UNKNOWN, "the queue cannot be listed", "run `postqueue -j` to see why")
     corrupt = proof.reader.names(proof.parameter("queue_directory") + "/corrupt")

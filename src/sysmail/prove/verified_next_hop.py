@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from sysmail.errors import HostError
 from sysmail.msmtp import DIRECTORY
 from sysmail.msmtpd import UNIT_FILE
 from sysmail.nexthop import is_temporary
@@ -26,6 +29,8 @@ def check(proof: Proof) -> Verdict:
     if login and not proof.situation.facts.sasl_plain:
         return Verdict(NAME, FAIL, "Cyrus SASL has no PLAIN: no login will work", APPLY)
     hop = decision.hop
+    if hop is None and proof.next_hop_trouble is not None:
+        return _trouble(proof, "the way out", proof.next_hop_trouble)
     if hop is None:
         return Verdict(NAME, PASS, "mail goes to each recipient's exchanger; no login is sent")
     if decision.next_hop == "hold":
@@ -40,11 +45,42 @@ def _answer(proof: Proof, hop: Hop, level: str) -> Verdict:
         return Verdict(NAME, PASS, f"set up for {hop.host} port {hop.port}, which was not asked")
     trouble = proof.next_hop_trouble
     if trouble is not None:
-        kind = "is down" if is_temporary(trouble) else "cannot be used"
-        return Verdict(NAME, FAIL, f"the next hop {kind}: {trouble.message}", trouble.remedy)
+        return _trouble(proof, "the next hop", trouble)
     how = "over verified TLS" if level == "secure" else f"with TLS level {level}"
     done = f", login as {hop.username}" if hop.username else ""
     return Verdict(NAME, PASS, f"{hop.host} port {hop.port} answers {how}{done}")
+
+
+def _trouble(proof: Proof, who: str, trouble: HostError) -> Verdict:
+    kind = "is down" if is_temporary(trouble) else "cannot be used"
+    seen, remedy = trouble.message, trouble.remedy
+    if trouble.code == "name-not-resolved":
+        lacking = _resolver(proof)
+        if lacking:
+            seen = f"{seen}; {lacking}"
+            remedy = "name a DNS server in /etc/resolv.conf: a line with nameserver and its address"
+    elif trouble.code == "ca-file-not-read" and not _own_ca_file(proof):
+        distro = proof.situation.facts.distro
+        package = distro.certificates[0] if distro is not None else "of certificates"
+        remedy = (
+            "make that file again: `update-ca-certificates` or update-ca-trust, or install the "
+            f"package {package} again"
+        )
+    return Verdict(NAME, FAIL, f"{who} {kind}: {seen}", remedy)
+
+
+def _resolver(proof: Proof) -> str:
+    """resolv.conf(5): without a nameserver line this very host is asked, where nobody answers."""
+    text = proof.reader.read("/etc/resolv.conf")
+    if text is None:
+        return "there is no /etc/resolv.conf"
+    named = re.search(rb"^[ \t]*nameserver[ \t]+[0-9a-fA-F]", text, re.MULTILINE)
+    return "" if named else "/etc/resolv.conf names no server"
+
+
+def _own_ca_file(proof: Proof) -> bool:
+    hop = proof.situation.decision.hop
+    return hop is not None and bool(hop.ca_file)
 
 
 def _msmtp(proof: Proof) -> Verdict:
@@ -53,8 +89,7 @@ def _msmtp(proof: Proof) -> Verdict:
         return Verdict(NAME, FAIL, f"{wrong} is not as the policy asks", APPLY)
     hop, trouble = proof.situation.decision.hop, proof.next_hop_trouble
     if trouble is not None:
-        kind = "is down" if is_temporary(trouble) else "cannot be used"
-        return Verdict(NAME, FAIL, f"Mailu {kind}: {trouble.message}", trouble.remedy)
+        return _trouble(proof, "Mailu", trouble)
     if hop is None:
         return Verdict(NAME, FAIL, "the route mailu has no server", APPLY)
     if not proof.asked:
