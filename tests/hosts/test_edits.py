@@ -81,7 +81,7 @@ def test_edits_are_told_and_never_overwritten(host: Host) -> None:
         assert "--force" in error["remedy"]
     assert same(before, host) == []
     apply(host)
-    back = sysmail(host, "rollback")
+    undone = sysmail(host, "rollback")
     assert undone.status == 0, undone.report
     assert same(before, host) == [], "with the apply that replaced them, their versions come back"
     # It ran without its master.cf, and would not start without it: it was not stopped.
