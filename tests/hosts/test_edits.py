@@ -81,11 +81,11 @@ def test_edits_are_told_and_never_overwritten(host: Host) -> None:
         assert "--force" in error["remedy"]
     assert same(before, host) == []
     apply(host)
-    back = sysmail(host, "rollback")
-    assert back.status == 0, back.report
+    undone = sysmail(host, "rollback")
+    assert undone.status == 0, undone.report
     assert same(before, host) == [], "with the apply that replaced them, their versions come back"
     # It ran without its master.cf, and would not start without it: it was not stopped.
-    note = next(note for note in back.report["notes"] if note.startswith("Postfix still runs"))
+    note = next(note for note in undone.report["notes"] if note.startswith("Postfix still runs"))
     assert "open /etc/postfix/master.cf: No such file or directory" in note
     assert sysmail(host, "status").report.get("notes", []) == [], "nothing is left to recover"
 

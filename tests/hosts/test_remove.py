@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
+from pathlib import Path
 
 import pytest
 from look import Look
-from onhost import Ran, apply, differences, listeners, mailu_policy, sendmail, sysmail
+from onhost import Ran, apply, differences, listeners, mailu_policy, packages, sendmail, sysmail
 
 from lab import FreshHost, Host, Lab, Rule
 
@@ -243,3 +244,52 @@ def test_rollback_to_mailu_keeps_what_a_removal_left(lab: Lab, fresh_host: Fresh
     assert "rc " in host.run("dpkg-query -W -f '${db:Status-Abbrev}' postfix").stdout
     changed = differences(look.files, Look.at(host).files)
     assert not changed, "\n".join(changed)
+
+
+KILLED = """\
+import os, signal, sys
+sys.path.insert(0, "/root")
+from killed import descendants, machine, main
+run = machine.Machine.run
+def cut(self, argv, **named):
+    tell = named.get("on_line")
+    def told(line):
+        if line.startswith("Setting up postfix"):
+            for pid in descendants(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+        tell(line)
+    return run(self, argv, **{**named, **({"on_line": told} if tell else {})})
+machine.Machine.run = cut
+sys.exit(main.main(["--json", "apply", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("needs_ours", [False, True])
+def test_packages_of_others_stay_after_a_kill(fresh_host: FreshHost, needs_ours: bool) -> None:
+    """Killed with its apt-get in the first install: what comes before the recovery is not ours."""
+    host = fresh_host()
+    before = set(packages(host))
+    source = Path(__file__).with_name("killed.py").read_text()
+    (host.root / "root/killed.py").write_text(source)
+    (host.root / "root/cut.py").write_text(KILLED)
+    killed = host.run(["python3", "/root/cut.py", *ADMIN], check=False)
+    assert killed.returncode in (-9, 137), killed.stdout
+    theirs = "bsd-mailx" if needs_ours else "s-nail"
+    # What apt-get tells a person to do first.
+    host.run("dpkg --configure -a --force-confold")
+    host.run(f"DEBIAN_FRONTEND=noninteractive apt-get -qy install {theirs}")
+    came = set(packages(host))
+    told = sysmail(host, "status").report["notes"]
+    assert any("has been undone" in note for note in told), told
+    now = set(packages(host))
+    assert before <= now <= came
+    there = {line.split()[1] for line in now}
+    assert theirs in there
+    assert "msmtp" not in there
+    assert ("postfix" in there) == needs_ours
+    assert any("postfix stays installed" in note for note in told) == needs_ours, told
+    assert not any(line.endswith(":25") for line in listeners(host))
+    if not needs_ours:
+        host.run(f"apt-get -qy purge {theirs} && apt-get -qy autoremove")
+        assert set(packages(host)) == before, "nothing that came with ours stayed for nobody"

@@ -8,11 +8,13 @@ less, and is the only one of them that says the reason without a terminal or a l
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Optional
 
 from sysmail import maillog
 from sysmail.apply.checkpoint import Checkpoint, Store
+from sysmail.apply.edits import changed_paths
 from sysmail.apply.scratch import ROOT, take_away
 from sysmail.errors import HostError
 from sysmail.facts.model import Facts
@@ -49,11 +51,11 @@ def why_not_started(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> str
 
 def _former(writer: Writer, checkpoint: Checkpoint, path: str) -> Optional[bytes]:
     """What a path will be once it is put back."""
-    entry = next((entry for entry in checkpoint.files if entry["path"] == path), None)
+    entry = changed_paths(checkpoint).get(path)
     if entry is None:
         return writer.read(path)
     if entry["before"] is None:
         return None
     if entry["before"]["kind"] == "link":
-        return writer.read(entry["before"]["target"])
-    return Store(writer).backup(checkpoint, entry)
+        return writer.read(posixpath.join("/etc/postfix", entry["before"]["target"]))
+    return Store(writer).backup(checkpoint, dict(entry))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from typing import Callable, Optional
@@ -76,7 +77,8 @@ def undo(
         odd = _undo(writer, checkpoint, say, force=force)
         if older is not None:
             _note(older, checkpoint.notes)
-            save(writer, older)
+            with contextlib.suppress(HostError):
+                save(writer, older)  # this process tells them all the same
         _forget(writer, checkpoint)
     except SysmailError as error:
         error.notes = tuple(checkpoint.notes)
