@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from typing import Any, Callable
 
-from sysmail.errors import SysmailError
+from sysmail.errors import StepError, SysmailError
 from sysmail.report import Problem, Report
 from sysmail.signals import Interrupted
 
@@ -100,6 +100,12 @@ def _recover(host: Any, say: Say, *, locked: bool) -> list[str]:
 def _recovered(recover: Callable[[Any, Say], list[str]], host: Any, say: Say) -> list[str]:
     try:
         return recover(host, say)
+    except (Interrupted, KeyboardInterrupt) as error:
+        raise StepError(
+            "interrupted",
+            "interrupted; what was cut off is not undone yet",
+            "the next command of sysmail goes on with it",
+        ) from error
     except SysmailError as error:
         if not error.code.startswith("journal-"):
             error.message = f"what was cut off could not be undone yet: {error.message}"

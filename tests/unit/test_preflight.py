@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sysmail.apply import Store, recover
+from sysmail.apply import Store, guard, recover
 from sysmail.apply.checkpoint import HOME
 from sysmail.cli.main import main
 from sysmail.commands import apply, rollback, status, try_
@@ -23,7 +23,8 @@ from sysmail.host.machine import Machine
 from sysmail.host.port import Room
 from sysmail.host.storage import mount_point
 from unit.fake_debian import FakeDebian
-from unit.fake_host import Call
+from unit.fake_host import Call, Died
+from unit.test_guard import boots
 
 ADMIN = {"admin": "ops@example.com"}
 ROOMY = 10**12
@@ -281,6 +282,19 @@ WRONG: dict[str, Callable[[dict[str, Any]], object]] = {
     "a hash that is none": lambda data: data["files"][0].update(after="x"),
     "a backup elsewhere": lambda data: data["files"][0]["before"].update(backup="../../x"),
     "an owner that is none": lambda data: data["files"][0]["before"].update(uid="root"),
+    "an owner that no system has": lambda data: data["files"][0]["before"].update(uid=2**32),
+    "a mode that no file has": lambda data: data["files"][0]["before"].update(mode=0o100644),
+    "access that no file has": lambda data: data["files"][0].update(access=[-1, 0, 0]),
+    "a path that cannot be": lambda data: data["files"][0].update(path="/etc/\ud800"),
+    "a folder that cannot be": lambda data: data.update(directories=["/etc/a\0b"]),
+    "an option for a package": lambda data: data.update(packages_brought=["--purge"]),
+    "a package without a name": lambda data: data.update(packages_before=[""]),
+    "a time without an end": lambda data: data.update(time=10**400),
+    "a time after the last year": lambda data: data.update(time=1e12),
+    "a step without a name": lambda data: data.update(steps=[{"summary": "x"}]),
+    "a step with more": lambda data: data.update(
+        steps=[{"name": "x", "summary": "y", "changed": True, "more": 1}]
+    ),
     "an endless time": lambda data: data.update(time=float("nan")),
     "half a route": lambda data: data.update(route={"name": "relay"}),
     "packages that are none": lambda data: data.update(packages_brought=[1]),
@@ -308,6 +322,43 @@ def test_journal_with_wrong_values_is_damaged(name: str) -> None:
             run()
         assert caught.value.code == "journal-damaged"
     assert [call for call in host.changes if call.method != "rmtree"] == []
+
+
+def test_names_of_any_bytes_are_no_damage() -> None:
+    """A file name need not be UTF-8: what was remembered of one is put back."""
+    host = in_force()
+    path = f"{HOME}/checkpoints/0001/journal.json"
+    data = json.loads(host.text(path))
+    data["directories"].append("/etc/postfix/caf\udce9")
+    host.put(path, json.dumps(data), 0o600)
+    assert Store(host).load()[0].directories[-1] == "/etc/postfix/caf\udce9"
+    guard.tell(boots(host), ["/etc/postfix/caf\udce9 is kept"])
+    assert guard.told(host) == ["/etc/postfix/caf\\udce9 is kept"]
+
+
+def test_interrupted_recovery_says_that_it_is_not_over(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ctrl-C while it begins, or waits for a package manager: nothing is as it was before."""
+    host = FakeDebian()
+    host.die_at = 40
+    with pytest.raises(Died):
+        apply.run(host, "", ADMIN, silent)
+    host.revive()
+
+    def interrupt(_call: Call) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    host.watch = interrupt
+    host.put(f"{HOME}/checkpoints/0001/journal.json.sysmail-new", "x")
+    assert main(["--json", "status"], host) == 1
+    error = json.loads(capsys.readouterr().out)["errors"][0]
+    assert error["code"] == "interrupted"
+    assert "as it was before" not in error["message"]
+    assert "not undone yet" in error["message"]
+    host.watch = lambda _call: None
+    host.revive()
+    assert recover(host, silent) == ["an apply that was cut off has been undone"]
 
 
 def test_former_contents_without_a_journal_are_not_thrown_away() -> None:

@@ -115,7 +115,8 @@ def tell(writer: Writer, lines: Sequence[str]) -> None:
     """Leave word of what was undone at boot for the next command of a person."""
     if lines and is_running_at_boot(writer):
         writer.mkdir("/run/sysmail", 0o755)
-        writer.write(TOLD, "".join(f"{line}\n" for line in lines).encode(), 0o600)
+        text = "".join(f"{line}\n" for line in lines)  # the name of a file may be of any bytes
+        writer.write(TOLD, text.encode("utf-8", "backslashreplace"), 0o600)
 
 
 def told(reader: Reader) -> list[str]:

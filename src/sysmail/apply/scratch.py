@@ -44,8 +44,10 @@ def take_away(writer: Writer) -> None:
     if writer.state(ROOT, content=False) is None:
         return
     for word in ("stop", "abort"):
-        pid = (writer.read(f"{ROOT}/spool/pid/master.pid") or b"").decode("ascii", "replace")
-        if writer.read(f"/proc/{pid.strip() or 0}/comm") == b"master\n":
+        pid = (
+            (writer.read(f"{ROOT}/spool/pid/master.pid") or b"").decode("ascii", "replace").strip()
+        )
+        if pid.isdigit() and writer.read(f"/proc/{pid}/comm") == b"master\n":
             writer.run(["postfix", "-c", f"{ROOT}/etc", word])
     _end_all(writer)
     writer.rmtree(ROOT)
