@@ -131,6 +131,7 @@ def test_room_for_packages_is_asked_once(megabytes: int, *, fits: bool, replaced
     if replaced:
         host.install_exim4()
     host.rooms["/"] = Room(1, megabytes * 1024**2)
+    host.rooms["/var/spool"] = Room(2, ROOMY)  # what mail needs is the proof's
     if fits:
         assert apply.run(host, "", ADMIN, silent).exit_code == 0
         return
@@ -143,6 +144,7 @@ def test_a_run_without_changes_needs_no_room() -> None:
     """Where all is as asked, a full disk is no reason to fail."""
     host = in_force()
     host.rooms["/"] = Room(1, 0, 0, read_only=True)
+    host.rooms["/var/spool"] = Room(2, ROOMY)  # what mail needs is the proof's
     assert apply.run(host, "", ADMIN, silent).outcome == "unchanged"
 
 

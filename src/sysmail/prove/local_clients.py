@@ -63,7 +63,10 @@ def _remedy(proof: Proof, address: str, answer: str) -> str:
     lacking = storage.trouble(proof) if proof.relay else None
     if lacking is not None:
         return lacking[1]
-    listens = any(x.address == address and x.port == 25 for x in proof.postfix_listeners())
+    answered = answer[:3].isdigit()
+    listens = not answered and any(
+        x.address == address and x.port == 25 for x in proof.postfix_listeners()
+    )
     if listens and not proof.reader.can_connect(address, 25, timeout=1.0):
         return (
             "let loopback pass the packet filter (`nft list ruleset` or `iptables-save` shows "
