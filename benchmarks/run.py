@@ -21,6 +21,7 @@ import drain
 import role
 import sendmail
 import trace_log
+import watch_run
 
 from lab import Lab
 
@@ -32,6 +33,7 @@ SECTIONS = {
     "backlog": backlog.section,
     "role": role.section,
     "trace": trace_log.section,
+    "watch": watch_run.section,
 }
 
 
