@@ -81,4 +81,4 @@ def _show(host: Host, name: str) -> bool:
         f"watch, {name}: {spent:.3f} s of processor time (bound {BOUND:g} s), {wall:.2f} s in all; "
         f"python3 with nothing: {bare:.3f} s"
     )
-    return spent <= BOUND
+    return bool(spent <= BOUND)
