@@ -22,6 +22,7 @@ import proof
 import role
 import sendmail
 import trace_log
+import watch_run
 
 from lab import Lab
 
@@ -34,6 +35,7 @@ SECTIONS = {
     "role": role.section,
     "proof": proof.section,
     "trace": trace_log.section,
+    "watch": watch_run.section,
 }
 
 

@@ -39,7 +39,7 @@ STEP = 1 << 16
 SLACK = 5.0
 """Seconds by which lines of several processes may be out of order."""
 
-HALF_HOUR, MONTH = 1800.0, 30 * 86400.0
+MINUTE, MONTH = 60.0, 30 * 86400.0
 
 LOST = "undeliverable postmaster notification discarded"
 """What bounce(8) says when the last notice about a message is gone (measured)."""
@@ -110,7 +110,7 @@ def _only_looked_late(before: float, when: float) -> bool:
     the first of the two hours.
     """
     back = before - when
-    return back > MONTH or (back > HALF_HOUR and logline.is_repeated(before))
+    return back > MONTH or (back > MINUTE and logline.is_repeated(before))
 
 
 def _first_since(reader: Reader, path: str, since: float) -> tuple[int, float]:

@@ -281,6 +281,8 @@ def _check_runaway(lab: Lab, host: Host) -> None:
 @pytest.fixture
 def watched(lab: Lab, host: Host) -> Iterator[Host]:
     """The host with the watch in force and a first run behind it, and nobody told of anything."""
+    # Whoever submitted much in another test did so in the last ten minutes.
+    host.run("journalctl --rotate && sleep 1.1 && journalctl --vacuum-time=1s")
     _put_policy(lab, host)
     _apply(host)
     # Each run puts the timer's next one off, which is five minutes away then.
@@ -319,23 +321,23 @@ def test_the_shapes(lab: Lab, watched: Host) -> None:
 
 
 def test_three_days_with_the_next_hop_down(lab: Lab, watched: Host) -> None:
-    """A run each two hours for three days by the watch's own clock: a few alerts, then one."""
+    """A run each three hours for three days by the watch's own clock: a few alerts, then one."""
     watched.run("apt-get -qy install faketime", timeout=200)
     lab.cut(lab.mx)
     sendmail(watched, "Subject: it waits\n\n", "a@example.org", user="app")
     wait_until("it waits", lambda: len(queue(watched)) == 1, 30, 0.2)
-    for hours in range(2, 73, 2):
-        ran = watched.run(["faketime", f"+{hours}h", TOOL, "watch", "--quiet"], check=False)
+    for hours in range(3, 73, 3):
+        ran = watched.run(["faketime", "-f", f"+{hours}h", TOOL, "watch"], check=False)
         assert ran.returncode == 1, (hours, ran.stdout, ran.stderr)
+        assert "has waited for" in ran.stdout, (hours, ran.stdout, ran.stderr)
     told = _events(watched)
     assert told[0] == "trouble"
-    assert 2 <= len(told) <= 7, told
+    assert 3 <= len(told) <= 7, told
     assert set(told[1:]) == {"worse"}
-    assert "has waited for 64 hours" in _hooked(watched)[-1]["text"] or len(told) < 4, told
     lab.join(lab.mx)
     watched.run("postqueue -f")
     wait_until("it has left", lambda: queue(watched) == [], 60, 0.5)
-    assert watched.run(["faketime", "+73h", TOOL, "watch"]).returncode == 0
+    assert watched.run(["faketime", "-f", "+73h", TOOL, "watch"]).returncode == 0
     assert _events(watched) == [*told, "well"]
 
 

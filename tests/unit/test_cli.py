@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
@@ -511,3 +514,17 @@ def test_fake_host_refuses_two_locks() -> None:
         failing()
     held.release()
     failing()
+
+
+def test_a_damaged_launcher(tmp_path: Path) -> None:
+    """A sysmail whose source is not whole says so, with a status that is no command's answer."""
+    (tmp_path / "src/sysmail/cli").mkdir(parents=True)
+    for name in ("__init__.py", "cli/__init__.py"):
+        (tmp_path / "src/sysmail" / name).write_text("")
+    (tmp_path / "src/sysmail/cli/main.py").write_text("def entry(")
+    shutil.copy(Path(__file__).parents[2] / "sysmail", tmp_path / "sysmail")
+    argv = [sys.executable, "-E", str(tmp_path / "sysmail"), "watch"]
+    said = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert said.returncode == 70
+    assert said.stderr.startswith("sysmail is damaged: ")
+    assert "Traceback" not in said.stderr

@@ -422,3 +422,9 @@ def test_lock_of_another_process(tmp_path: Path) -> None:
         assert Machine().is_locked(str(path))
         process.communicate()
     assert not is_locked(str(path))
+
+
+def test_a_user_that_is_not_there() -> None:
+    """Not every host has a user nobody."""
+    said = Machine().run(["true"], user="no-such-user")
+    assert (said.status, said.err) == (126, "there is no user no-such-user")

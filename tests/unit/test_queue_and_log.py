@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Optional
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sysmail import maillog, queue
+from sysmail import logline, maillog, queue
 from sysmail.facts.model import Facts
 from sysmail.host.port import Completed
 from unit.cases import cases, text
@@ -181,3 +181,53 @@ def test_any_line_has_a_time(line: str, stamp: str) -> None:
     host = FakeHost()
     host.put("/var/log/mail.log", f"{stamp} {line}")
     assert maillog.lines_since(host, facts(systemd=False), "", 0) is not None
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Local time of Berlin, where summer time ends at 03:00 on 2025-10-26 (01:00 UTC)."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+FIRST = 1761438600.0
+"""02:30 of summer time; an hour later it is 02:30 again."""
+
+
+def _lately(lines: list[str], now: float, mtime: float = 0.0) -> list[str]:
+    host = FakeHost()
+    host.clock = mtime or now
+    host.put("/var/log/mail.log", text(lines))
+    host.clock = now
+    found = maillog.lines_since(host, facts(systemd=False), "", now - 600)
+    assert found is not None
+    return found
+
+
+@pytest.mark.usefixtures("in_berlin")
+def test_the_hour_that_autumn_repeats() -> None:
+    """In a log file the same stamps come twice: the first ones are an hour old."""
+    lines = [
+        "Oct 26 02:25:00 web1 postfix/a[1]: first",
+        "Oct 26 02:55:00 web1 postfix/a[1]: first, later",
+        "Oct 26 02:26:00 web1 postfix/a[1]: second",
+    ]
+    assert _lately(lines[:1], FIRST) == lines[:1]
+    assert _lately(lines, FIRST + 3600) == lines[2:]
+    # Nothing was written since: the file itself is that old.
+    assert _lately(lines[:1], FIRST + 3600, FIRST - 300) == []
+    assert logline.moment(lines[2], FIRST + 3600) == FIRST + 3600 - 240
+    assert logline.moment(lines[0], FIRST) == FIRST - 300
+
+
+@pytest.mark.usefixtures("in_berlin")
+def test_a_file_of_more_than_a_year() -> None:
+    """A stamp has no year: what stands before a line of later in the year is of the last one."""
+    now = FIRST + 40 * 86_400
+    today = time.strftime("%b %d %H:%M:%S", time.localtime(now - 60))
+    tomorrow = time.strftime("%b %d %H:%M:%S", time.localtime(now + 2 * 86_400))
+    lines = [f"{when} web1 postfix/a[1]: x{n}" for n, when in enumerate((today, tomorrow, today))]
+    assert _lately(lines, now) == lines[2:]

@@ -318,6 +318,10 @@ def test_a_log_that_is_named_must_be_there() -> None:
     """A misspelt --log is told, and not taken for a log without the message."""
     with pytest.raises(UsageError):
         trace.run(FakeHost(), QUEUE_ID, "/var/log/nothing")
+    host = FakeHost()
+    host.put_directory("/var/log/a")
+    with pytest.raises(UsageError):
+        trace.run(host, QUEUE_ID, "/var/log/a")
 
 
 def test_a_log_that_could_not_be_read_is_not_an_empty_one() -> None:

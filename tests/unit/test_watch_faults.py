@@ -217,7 +217,7 @@ def test_a_full_disk_is_found_while_nothing_else_is_wrong() -> None:
     """A daily proof that cannot be remembered is a finding, and goes when it can be."""
     host, pager = in_force()
     _refuse(host, "/var/lib/")
-    run(host, 86_400)
+    assert run(host, 86_400).exit_code == 1
     assert keys(pager) == ["memory"]
     run(host)
     run(host)
@@ -467,11 +467,12 @@ def test_a_master_that_is_another_process() -> None:
 def test_the_webhook_in_a_process(name: str, status: str) -> None:
     """The address of the webhook is a secret as a password is."""
     host, _ = in_force()
+    host.put("/proc/4242/cmdline", "/usr/bin/curl\0-v\0", 0o444)
     host.put(f"/proc/4242/{name}", "curl\0https://alerts.example.org/T0/s3cret\0", 0o444)
-    host.put("/proc/4242/comm", "curl\n", 0o444)
     verdicts = {v.check: v for v in prove.run(host, "", {}).verdicts}
     assert verdicts["no-secrets-told"].status == status
-    host.put("/proc/4242/comm", "master\n", 0o444)
+    if name == "environ":
+        host.put("/proc/4242/cmdline", "/usr/lib/postfix/sbin/master\0-w\0", 0o444)
     verdicts = {v.check: v for v in prove.run(host, "", {}).verdicts}
     assert verdicts["no-secrets-told"].status == FAIL
     assert "s3cret" not in verdicts["no-secrets-told"].evidence

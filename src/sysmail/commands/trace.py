@@ -33,6 +33,9 @@ def run(reader: Reader, query: str, log_file: str = "") -> Report:
     real = reader.link(log_file) if log_file else ""
     if real is None:
         raise UsageError("no-such-log", f"there is no file {log_file}", "name a mail log")
+    state = reader.state(real, content=False) if real else None
+    if state is not None and state.kind != "file":
+        raise UsageError("no-such-log", f"{log_file} is no file", "name a mail log")
     places = logs(reader, real)
     found = find(places, query)
     waiting = {} if log_file or reader.which("postqueue") is None else _queue(reader)

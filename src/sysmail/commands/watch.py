@@ -149,6 +149,7 @@ class _Watch:
         self.policy: Policy = memory.settings(writer, in_force)
         self.kept: State = memory.load(writer)
         self._whole = not memory.is_elsewhere(writer)
+        self._forgetful: tuple[Finding, ...] = ()
 
     @property
     def _channels(self) -> tuple[str, ...]:
@@ -160,13 +161,12 @@ class _Watch:
         now, channels = self._writer.now(), self._channels
         alert, after = decide(state, found, now, channels)
         # Before it is told: who dies in between tells twice, and never not at all.
-        trouble = self._remember(after)
+        trouble, self._forgetful = self._remember(after), ()
         if trouble:
             text = f"what was told cannot be remembered: {trouble}"
             remedy = "look at the disk of /var/lib: `df -h /var/lib`, `df -i /var/lib`, `mount`"
-            alert, after = decide(
-                state, (*found, Finding("memory", 1, text, remedy)), now, channels
-            )
+            self._forgetful = (Finding("memory", 1, text, remedy),)
+            alert, after = decide(state, (*found, *self._forgetful), now, channels)
             self._remember_in_run(after)
         if alert is None:
             return False
@@ -220,7 +220,7 @@ class _Watch:
 
     def report(self, seen: Seen, found: tuple[Finding, ...], *, told: bool) -> Report:
         """What this run came to."""
-        route, state = self._in_force.route, self.kept
+        route, state, found = self._in_force.route, self.kept, (*found, *self._forgetful)
         problems = [Problem("watch-found", each.text, each.remedy) for each in found]
         problems += memory.undelivered(state)
         code = 1 if found else 0

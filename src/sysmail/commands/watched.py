@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Optional
 
@@ -59,7 +60,10 @@ def look_at(reader: Reader, in_force: Checkpoint, policy: Policy, state: State) 
         unseen.append(("log", f"who submits how much is not known: {error.message}", error.remedy))
     patient = [m for m in waiting or [] if m.queue != "hold"]
     now = reader.now()
-    lost = proof.lost if proof.relay and facts.postfix is not None else None
+    lost: Optional[list[str]] = None
+    if proof.relay and facts.postfix is not None:
+        with contextlib.suppress(HostError):  # which is a verdict already
+            lost = proof.lost
     seen = Seen(
         verdicts,
         waiting=len(patient),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Optional
 
 from sysmail.apply.checkpoint import HOME
@@ -27,10 +28,15 @@ def check(proof: Proof) -> Verdict:
     webhook = proof.situation.policy.alert.webhook
     if password is None and not webhook:
         return Verdict(NAME, PASS, "this policy has no secret")
-    told = _of_webhook(proof, webhook)
-    if told is not None or password is None:
-        passed = Verdict(NAME, PASS, "the webhook's address is in no process")
-        return told or passed
+    secrets = _of_webhook(webhook)
+    if password is not None:
+        secrets["the password"] = (password.reveal().encode(),)
+    where = _in_processes(proof, secrets)
+    if where is not None:
+        what, place = where
+        return Verdict(NAME, FAIL, f"{what} is in {place}", f"stop that process, and change {what}")
+    if password is None:
+        return Verdict(NAME, PASS, "the webhook's address is in no process")
     secret = password.reveal().encode()
     for file in proof.situation.desired.files:
         state = proof.situation.files.get(file.path)
@@ -48,11 +54,6 @@ def check(proof: Proof) -> Verdict:
             f"{copy} holds the password, and every user of this host can read it",
             f"`chmod 600 {copy}` or remove it, and change the password",
         )
-    where = _in_processes(proof, secret)
-    if where:
-        return Verdict(
-            NAME, FAIL, f"the password is in {where}", "stop that process, and change the password"
-        )
     return Verdict(NAME, PASS, "the password is only in files that root alone can read")
 
 
@@ -63,22 +64,11 @@ _OURS = frozenset({"master", "msmtpd", "msmtp", "pickup", "qmgr", "sendmail", "s
 """Programs whose environment sysmail or Postfix made; another may have its own use of a secret."""
 
 
-def _of_webhook(proof: Proof, webhook: str) -> Optional[Verdict]:
-    """What is wrong with how the webhook's address is kept: it is a secret, in a path or a token.
-
-    The token of a bot of Telegram is one by itself.
-    """
+def _of_webhook(webhook: str) -> dict[str, tuple[bytes, ...]]:
+    """What must not be shown of the webhook's address: a token of Telegram's is one by itself."""
     token = re.search(r"/bot([^/]{8,})/", webhook)
-    for secret in filter(None, (webhook, token.group(1) if token else "")):
-        where = _in_processes(proof, secret.encode())
-        if where:
-            return Verdict(
-                NAME,
-                FAIL,
-                f"the webhook's address is in {where}",
-                "stop that process, and change the webhook's address",
-            )
-    return None
+    parts = (webhook, token.group(1) if token else "")
+    return {"the webhook's address": tuple(part.encode() for part in parts if part)}
 
 
 def _holds(data: bytes, secret: bytes) -> bool:
@@ -87,16 +77,22 @@ def _holds(data: bytes, secret: bytes) -> bool:
     return secret in re.split(rb"[\0\s=:,\"']+", data)
 
 
-def _in_processes(proof: Proof, secret: bytes) -> str:
-    """Where a process shows a secret to others; empty if none does."""
+def _in_processes(
+    proof: Proof, secrets: Mapping[str, tuple[bytes, ...]]
+) -> Optional[tuple[str, str]]:
+    """Which secret a process shows to others, and where; None if none does."""
     read = proof.reader.read
     for pid in filter(str.isdigit, proof.reader.names("/proc")):
-        if _holds(read(f"/proc/{pid}/cmdline") or b"", secret):
-            return f"the arguments of process {pid}"
-        name = (read(f"/proc/{pid}/comm") or b"").decode("utf-8", "replace").strip()
-        if name in _OURS and _holds(read(f"/proc/{pid}/environ") or b"", secret):
-            return f"the environment of process {pid}"
-    return ""
+        arguments = read(f"/proc/{pid}/cmdline") or b""
+        name = arguments.partition(b"\0")[0].rpartition(b"/")[2].decode("utf-8", "replace")
+        places = {"the arguments": arguments}
+        if name in _OURS:
+            places["the environment"] = read(f"/proc/{pid}/environ") or b""
+        for place, data in places.items():
+            for what, parts in secrets.items():
+                if data and any(_holds(data, part) for part in parts):
+                    return what, f"{place} of process {pid}"
+    return None
 
 
 def _readable_copy(proof: Proof, secret: bytes) -> str:
