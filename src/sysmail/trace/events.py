@@ -64,7 +64,7 @@ _TLS = re.compile(
 )
 
 _CERTIFICATE = re.compile(
-    r"(?P<server>[^\s\[]+)\[[^]\s]*\]:\d+: subject_CN=(?P<subject>.*), issuer_CN="
+    r"(?P<server>[^\s\[]+)\[[^]\s]*\]:\d+: subject_CN=(?P<subject>.*), issuer(?:_CN)?="
 )
 
 # By whom: Postfix, Exim, Sendmail, Exchange, Gmail, qmail.
