@@ -173,6 +173,16 @@ def test_a_log_that_says_nothing() -> None:
         assert all(expected in v.evidence for v in verdicts.values())
 
 
+def test_without_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no log at all that is said at once."""
+    monkeypatch.setattr("sysmail.commands.follow.logs", lambda _reader: [])
+    host = relaying()
+    before = host.clock
+    verdicts = by_check(prove.run(host, "", {}, TO), "entrance-")
+    assert all("no mail log on this host" in v.evidence for v in verdicts.values())
+    assert host.clock - before < 1
+
+
 def test_held_mail_is_not_waited_for() -> None:
     """With next hop hold each message is held, and that is told at once."""
     host = relaying()

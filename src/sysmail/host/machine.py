@@ -91,7 +91,10 @@ class Machine(Storage, LogSearch, Outside, Watching):
     ) -> Completed:
         identity: dict[str, Any] = {}
         if user:
-            account = pwd.getpwnam(user)
+            try:
+                account = pwd.getpwnam(user)
+            except KeyError:
+                return Completed(tuple(argv), 126, "", f"there is no user {user}")
             identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         try:
             done = subprocess.run(
