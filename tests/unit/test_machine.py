@@ -314,6 +314,7 @@ def test_program_that_may_not_be_run(tmp_path: Path) -> None:
     assert Machine().ask([str(tmp_path / "plain")]).status == 126
     (tmp_path / "empty").touch(0o755)
     assert Machine().ask([str(tmp_path / "empty")]).status == 126
+    assert Machine().run(["true"], user="nobody-of-that-name").status == 126
 
 
 def test_program_that_does_not_end() -> None:

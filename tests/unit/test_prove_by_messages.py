@@ -32,6 +32,10 @@ FAILS = (
 )
 TLS = "Untrusted TLS connection established to mx.example.net[192.0.2.25]:25: TLSv1.3 with cipher X"
 
+SHOWN = (
+    "mx.example.net[192.0.2.25]:25: subject_CN=mx.own.name, issuer_CN=Somebody, fingerprint=AA:BB"
+)
+
 Fate = Callable[[str], str]
 
 
@@ -58,6 +62,7 @@ class Relaying(FakeDebian):
         result = self.fate(name[1])
         self.say("cleanup", f"{queue_id}: message-id={name[1]}")
         self.say("qmgr", f"{queue_id}: from=<{sender}>, size=300, nrcpt=1 (queue active)")
+        self.say("smtp", SHOWN)
         self.say("smtp", TLS)
         self.say("smtp", f"{queue_id}: to=<{to[1]}>, {result}")
         if "=sent" in result:
@@ -108,12 +113,18 @@ def test_each_entrance_is_followed() -> None:
     for row in rows:
         evidence = verdicts[row["entrance"]].evidence
         assert evidence.startswith(f"{row['queue_id']} delivered to ")
-        for part in ("TLSv1.3", "certificate untrusted", "there 8F3D92A0C1", "after 0.31 s"):
+        for part in (
+            "TLSv1.3",
+            "certificate of mx.own.name not verified (untrusted)",
+            "there 8F3D92A0C1",
+            "after 0.31 s",
+        ):
             assert part in evidence
         assert row["outcome"] == "delivered"
         delivery = row["delivery"]
         assert (delivery["remote_queue_id"], delivery["delay"]) == ("8F3D92A0C1", 0.31)
         assert (delivery["tls"]["version"], delivery["tls"]["trust"]) == ("TLSv1.3", "untrusted")
+        assert (delivery["tls"]["subject"], delivery["tls"]["certificate"]) == ("mx.own.name", "")
     json.dumps(report.as_data())
 
 
@@ -162,6 +173,16 @@ def test_a_log_that_says_nothing() -> None:
         assert all(expected in v.evidence for v in verdicts.values())
 
 
+def test_without_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no log at all that is said at once."""
+    monkeypatch.setattr("sysmail.commands.follow.logs", lambda _reader: [])
+    host = relaying()
+    before = host.clock
+    verdicts = by_check(prove.run(host, "", {}, TO), "entrance-")
+    assert all("no mail log on this host" in v.evidence for v in verdicts.values())
+    assert host.clock - before < 1
+
+
 def test_held_mail_is_not_waited_for() -> None:
     """With next hop hold each message is held, and that is told at once."""
     host = relaying()
@@ -170,7 +191,7 @@ def test_held_mail_is_not_waited_for() -> None:
     def hold(sender: str, message: bytes) -> bool:
         host.fate = lambda _name: ""
         held(sender, message)
-        host.log[-3:] = []  # neither TLS, nor an attempt, nor an end
+        host.log[-4:] = []  # neither TLS, nor an attempt, nor an end
         queue_id = host.log[-1].split(": ")[1]
         host.say("cleanup", f"{queue_id}: hold: header Received: x from local; from=<root>")
         return True

@@ -31,7 +31,7 @@ from sysmail.trace.events import LONGEST, WHOLE, read
 from sysmail.trace.files import rotated
 from sysmail.trace.journal import Journal, arrival_of, suppressed
 from sysmail.trace.narrate import as_data
-from sysmail.trace.story import stories
+from sysmail.trace.story import session_after, stories
 from unit.cases import cases, text
 from unit.fake_host import FakeHost
 from unit.fake_journal import journalctl
@@ -502,6 +502,30 @@ def test_no_address_says_that_it_was_delivered(line: str) -> None:
     event = read("smtp", line)
     assert event.facts.get("status") != "sent", event
     assert event.kind == "attempt" or len(line) > WHOLE or not line.endswith(")")
+
+
+@pytest.mark.parametrize("issuer", ["issuer_CN=An Authority", "issuer=An Authority"])
+def test_certificate_of_nobody_known(issuer: str) -> None:
+    """Its name is told with the session that follows it, in the words of any version of Postfix."""
+    peer = "mx.example.net[2001:db8::25]:25"
+    lines = [
+        f"{peer}: subject_CN=mx.own.name, {issuer}, fingerprint=AA",
+        f"Untrusted TLS connection established to {peer}: TLSv1.3 with cipher X (256/256 bits)",
+        f"Trusted TLS connection established to {peer}: TLSv1.2 with cipher Y (256/256 bits)",
+        "other.example[192.0.2.1]:25: subject_CN=other, issuer_CN=x, fingerprint=AA",
+        f"Untrusted TLS connection established to {peer}: TLSv1.3 with cipher Z (256/256 bits)",
+    ]
+    session, seen = None, []
+    for line in lines:
+        session = session_after(session, line)
+        seen.append((session.cipher, session.subject) if session is not None else None)
+    assert seen == [
+        ("", "mx.own.name"),
+        ("X", "mx.own.name"),
+        ("Y", ""),
+        ("", "other"),
+        ("Z", ""),
+    ]
 
 
 def test_quoted_addresses_are_whole() -> None:

@@ -68,6 +68,12 @@ def follow(
 def _look(writer: Writer, places: list[Log], token: str, since: float) -> Followed:
     """What the first log that knows the messages tells now; it is then the only place."""
     trouble: Optional[HostError] = None
+    if not places:
+        trouble = HostError(
+            "no-mail-log",
+            "there is no mail log on this host",
+            "see where Postfix logs: `postconf maillog_file`, or syslogd's configuration",
+        )
     for log in list(places):
         # One that was rotated meanwhile is another file.
         now = FileLog(writer, log.name) if isinstance(log, FileLog) else log

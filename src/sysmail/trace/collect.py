@@ -17,11 +17,11 @@ from sysmail.host.port import Reader
 from sysmail.logline import LogLine
 from sysmail.maillog import SYSLOG_FILES
 from sysmail.trace import msmtp_log
-from sysmail.trace.events import read, tls
+from sysmail.trace.events import Tls, read
 from sysmail.trace.files import FileLog
 from sysmail.trace.journal import Journal
 from sysmail.trace.log import SHOWN, Log
-from sysmail.trace.story import DELIVERED, Attempt, Story, outcome_of, stories
+from sysmail.trace.story import DELIVERED, Attempt, Story, outcome_of, session_after, stories
 
 __all__ = ["Found", "Others", "find", "is_queue_id", "logs", "with_sessions"]
 
@@ -253,7 +253,9 @@ def with_sessions(log: Log, story: Story, left: int = SESSIONS) -> int:
         done += 1
         lines = log.session(attempt.program, attempt.pid, attempt.place, attempt.time)
         server = attempt.relay.partition("[")[0]
-        session = tls(lines[-1].text) if lines else None
-        if session is not None and session.server == server:
+        session: Optional[Tls] = None
+        for line in lines:
+            session = session_after(session, line.text)
+        if session is not None and session.server == server and session.version:
             story.attempts[place] = replace(attempt, tls=session)
     return done

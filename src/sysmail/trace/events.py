@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Optional
 
-__all__ = ["Event", "Tls", "read", "remote_id", "tls"]
+__all__ = ["Event", "Tls", "certificate", "read", "remote_id", "tls"]
 
 _FORMS: tuple[tuple[str, str], ...] = (
     ("pickup", r"uid=(?P<uid>\d+) from=<(?P<sender>.*?)>(?: orig_id=(?P<former>\w+))?$"),
@@ -63,6 +63,10 @@ _TLS = re.compile(
     r"(?P<version>\S+) with cipher (?P<cipher>\S+)"
 )
 
+_CERTIFICATE = re.compile(
+    r"(?P<server>[^\s\[]+)\[[^]\s]*\]:\d+: subject_CN=(?P<subject>.*), issuer(?:_CN)?="
+)
+
 # By whom: Postfix, Exim, Sendmail, Exchange, Gmail, qmail.
 _REMOTE = tuple(
     re.compile(form)
@@ -91,12 +95,14 @@ class Tls:
     """A TLS session of the SMTP client: ``trust`` is Verified, Trusted, Untrusted or Anonymous.
 
     ``server`` is whom it was with; the certificate was checked for that name where it is Verified.
+    ``subject`` is the certificate's own name, where it was logged.
     """
 
     trust: str
     server: str
     version: str
     cipher: str
+    subject: str = ""
 
 
 def read(daemon: str, text: str) -> Event:
@@ -159,6 +165,15 @@ def tls(text: str) -> Optional[Tls]:
     if match is None:
         return None
     return Tls(match["trust"], match["server"], match["version"], match["cipher"])
+
+
+def certificate(text: str) -> Optional[tuple[str, str]]:
+    """A server, and the name in the certificate that it showed; None for any other line.
+
+    Logged just before the session, with ``peercert`` in smtp_tls_loglevel (tls_client.c).
+    """
+    match = _CERTIFICATE.match(text[:LONGEST])
+    return None if match is None else (match["server"], match["subject"])
 
 
 def remote_id(answer: str) -> str:

@@ -10,7 +10,7 @@ from typing import Optional
 
 from sysmail.host.port import Found, Reader
 from sysmail.logline import LogLine, parse
-from sysmail.trace.events import read, tls
+from sysmail.trace.events import certificate, read, tls
 from sysmail.trace.log import LIMIT, SHOWN, Named
 from sysmail.trace.story import stories
 
@@ -160,15 +160,21 @@ class FileLog:
         return found
 
     def session(self, program: str, pid: int, place: tuple[int, int], time: float) -> list[LogLine]:
-        """The line about the last TLS session of a process before that place."""
+        """The lines about the last TLS session of a process before that place."""
         del time
         texts = [f" {program}[{pid}]: ".encode()]
         turn, offset = -place[0], place[1]
         before = self._backwards(turn, texts, offset, PROCESS)
         if offset < PROCESS and turn + 1 < len(self._paths):
             before = chain(before, self._backwards(turn + 1, texts, None, PROCESS - offset))
-        lines = islice(before, SESSION_LINES)
-        return list(islice((line for line in lines if tls(line.text) is not None), 1))
+        found: list[LogLine] = []
+        for line in islice(before, SESSION_LINES):
+            if found:
+                # The certificate that it showed is told in the line before.
+                return [line, *found] if certificate(line.text) is not None else found
+            if tls(line.text) is not None:
+                found.append(line)
+        return found
 
     def successor(self, queue_id: str, near: LogLine) -> list[LogLine]:
         """The line of pickup(8) that gave a requeued message its next queue id."""

@@ -75,10 +75,10 @@ class Journal:
         return self._lines(_UNITS, pattern, _since(queue_ids))
 
     def session(self, program: str, pid: int, place: tuple[int, int], time: float) -> list[LogLine]:
-        """The line about the last TLS session of a process before that place."""
+        """The lines about the last TLS session of a process before that place."""
         which = (*_UNITS, "-t", program, f"_PID={pid}", "--until", f"@{time + 1:.6f}")
-        lines = self._lines(which, "TLS connection", time - _HOUR)
-        return [line for line in lines if line.place <= place][-1:]
+        lines = self._lines(which, "TLS connection|subject_CN=", time - _HOUR)
+        return [line for line in lines if line.place <= place][-2:]
 
     def successor(self, queue_id: str, near: LogLine) -> list[LogLine]:
         """The line of pickup(8) that gave a requeued message its next queue id."""

@@ -48,7 +48,7 @@ class Log(Protocol):
         """
 
     def session(self, program: str, pid: int, place: tuple[int, int], time: float) -> list[LogLine]:
-        """The line about the last TLS session of a process before that place."""
+        """The lines about the last TLS session of a process before that place, in order."""
 
     def successor(self, queue_id: str, near: LogLine) -> list[LogLine]:
         """The line of pickup(8) that gave a requeued message its next queue id."""

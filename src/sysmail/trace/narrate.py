@@ -161,11 +161,12 @@ def _place(attempt: Attempt) -> str:
 def _tls(session: Optional[Tls]) -> list[str]:
     if session is None:
         return []
-    verified = f"certificate verified for {session.server}"
-    return [
-        session.version,
-        verified if session.trust == "Verified" else f"certificate {session.trust.lower()}",
-    ]
+    if session.trust == "Verified":
+        return [session.version, f"certificate verified for {session.server}"]
+    if session.trust == "Anonymous":
+        return [session.version, "no certificate"]
+    of = f" of {session.subject}" if session.subject else ""
+    return [session.version, f"certificate{of} not verified ({session.trust.lower()})"]
 
 
 def _shares(delays: tuple[float, ...]) -> str:
@@ -260,5 +261,6 @@ def recipient(last: Attempt) -> dict[str, Any]:
             "cipher": session.cipher,
             "trust": session.trust.lower(),
             "certificate": session.server if session.trust == "Verified" else "",
+            "subject": session.subject,
         },
     }

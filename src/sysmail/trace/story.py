@@ -7,11 +7,11 @@ ones are not): each use is a story of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from sysmail.logline import LogLine
-from sysmail.trace.events import Event, Tls, read, remote_id, tls
+from sysmail.trace.events import Event, Tls, certificate, read, remote_id, tls
 
 __all__ = [
     "DELIVERED",
@@ -23,6 +23,7 @@ __all__ = [
     "Remark",
     "Story",
     "outcome_of",
+    "session_after",
     "stories",
     "worst",
 ]
@@ -177,7 +178,8 @@ def stories(lines: Sequence[LogLine], queue_id: str) -> list[Story]:
     sessions: dict[tuple[str, int], Tls] = {}
     for line in lines:
         if not line.queue_id:
-            session = tls(line.text)
+            known = sessions.get((line.program, line.pid))
+            session = session_after(known, line.text)
             if session is not None:
                 sessions[line.program, line.pid] = session
             continue
@@ -188,6 +190,20 @@ def stories(lines: Sequence[LogLine], queue_id: str) -> list[Story]:
             found.append(Story(queue_id, first=line.time))
         _take(found[-1], line, event, sessions.get((line.program, line.pid)))
     return found
+
+
+def session_after(before: Optional[Tls], text: str) -> Optional[Tls]:
+    """The TLS session that a line of a process without a queue id leads to.
+
+    The name of the certificate is told first; with it a session without a version begins.
+    """
+    shown = certificate(text)
+    if shown is not None:
+        return Tls("", shown[0], "", "", shown[1])
+    session = tls(text)
+    if session is None or before is None or before.version or before.server != session.server:
+        return session if session is not None else before
+    return replace(session, subject=before.subject)
 
 
 def _is_another(story: Story, line: LogLine, event: Event) -> bool:
@@ -263,7 +279,9 @@ def _attempt(story: Story, line: LogLine, facts: dict[str, str], session: Option
             _seconds(facts["delay"]),
             tuple(_seconds(part) for part in facts["delays"].split("/")),
             facts["answer"],
-            session if session is not None and session.server == server else None,
+            session
+            if session is not None and session.server == server and session.version
+            else None,
             line.place,
             line.pid,
         )

@@ -33,7 +33,7 @@ _OF_TRANSPORT = re.compile(
 # A default of yes or no, or a number, and still other words are taken.
 _OTHER_WORDS = re.compile(
     r".*_feedback|smtpd_forbid_bare_newline|.*_service_name|.*_transport|compatibility_level"
-    r"|.*_version|.*_tcp_port|smtpd_tls_ask_ccert|smtp_tls_enable_rpk|.*_format"
+    r"|.*_version|.*_tcp_port|smtpd_tls_ask_ccert|smtp_tls_enable_rpk|.*_format|.*_tls_loglevel"
 )
 
 
