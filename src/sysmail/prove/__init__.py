@@ -56,8 +56,10 @@ FAULTS: tuple[Callable[[Proof], Iterator[Fault]], ...] = (
 
 
 _BY_PARAMETERS = frozenset(
-    ("loopback-only", "no-mailboxes", "nothing-lost", "verified-next-hop", "accepted-senders")
-    + ("no-takeover",)
+    (
+        *("loopback-only", "no-mailboxes", "nothing-lost"),
+        *("verified-next-hop", "accepted-senders", "no-takeover"),
+    )
 )
 """The checks that ask Postfix for its parameters, which are its defaults where it has none."""
 
