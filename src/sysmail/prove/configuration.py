@@ -36,12 +36,10 @@ def _programs(proof: Proof) -> Iterator[Fault]:
     lines = state.data.decode("utf-8", "replace").splitlines()
     named = {line.split()[7] for line in lines if line[:1].isalnum() and len(line.split()) > 7}
     for command in sorted(named - there)[:1]:
-        distro = proof.situation.facts.distro
-        package = distro.postfix[0] if distro is not None else "Postfix"
         yield Fault(
             "nothing-lost",
             "program-missing",
             f"master.cf names {command}, and there is no {folder}/{command}: mail that needs it "
             "stays",
-            f"install the package {package} again, for the program is a file of it",
+            proof.again,
         )
