@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/hosts"))
 import applies
 import backlog
 import drain
-import proof
+import prove
+import prove_to
 import role
 import sendmail
 import trace_log
@@ -33,7 +34,8 @@ SECTIONS = {
     "sendmail": sendmail.section,
     "backlog": backlog.section,
     "role": role.section,
-    "proof": proof.section,
+    "prove": prove.section,
+    "prove-to": prove_to.section,
     "trace": trace_log.section,
     "watch": watch_run.section,
 }

@@ -90,10 +90,6 @@ def _exim(lab: Lab) -> Host:
     return host
 
 
-def _log_file(lab: Lab) -> Host:
-    return _direct(lab, "debian", '[postfix]\nmaillog_file = "/var/log/postfix.log"\n')
-
-
 KINDS: Mapping[str, Callable[[Lab], Host]] = {
     "relay": lambda lab: _direct(lab, "debian"),
     "relay on Arch": lambda lab: _direct(lab, "arch"),

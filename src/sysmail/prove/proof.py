@@ -60,6 +60,20 @@ class Proof:
         postfix = self.situation.facts.postfix
         return "" if postfix is None else " ".join(postfix[name].split())
 
+    @property
+    def again(self) -> str:
+        """The remedy for lost files of Postfix's package.
+
+        Debian's leaves main.cf alone where DEBIAN_FRONTEND is noninteractive; where it asks, and
+        gets its default as an answer, it sets inet_interfaces to all (both measured).
+        """
+        distro = self.situation.facts.distro
+        package = distro.postfix[0] if distro is not None else "postfix"
+        return (
+            f"install the package {package} again, unattended, and at once {APPLY}: a package "
+            "that asks how to set up Postfix may let it listen on every address"
+        )
+
     @cached_property
     def waiting(self) -> Optional[list[queue.Message]]:
         """The queue; None when it cannot be listed."""
