@@ -13,7 +13,7 @@ from sysmail.route import Decision
 
 __all__ = ["port_owner", "talk", "way_out"]
 
-DNS_SECONDS = 4.0
+DNS_SECONDS = 3.0
 CONNECT_SECONDS = 5.0
 MOST_EXCHANGERS = 2
 

@@ -16,7 +16,7 @@ RECIPIENT = "probe@sysmail-probe.invalid"
 """Asked for at RCPT and never sent to; .invalid exists nowhere (RFC 2606)."""
 
 SLOW_DNS_SECONDS = 35.0
-"""smtpd looks a client's name up before it answers. A dead resolver takes 10 seconds for each server
+"""smtpd looks a client's name up before it answers. A dead resolver takes 10 seconds a server
 (resolv.conf(5): 5 seconds, twice), and whether others may relay does not hang on it."""
 
 MOST_ADDRESSES = 8
