@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/hosts"))
 import applies
 import backlog
 import drain
+import prove
 import role
 import sendmail
 import trace_log
@@ -31,6 +32,7 @@ SECTIONS = {
     "sendmail": sendmail.section,
     "backlog": backlog.section,
     "role": role.section,
+    "prove": prove.section,
     "trace": trace_log.section,
 }
 

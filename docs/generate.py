@@ -14,9 +14,11 @@ from __future__ import annotations
 import re
 import runpy
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 # Nothing of this is installed.
@@ -29,6 +31,7 @@ from sysmail.cli.prometheus import metrics_markdown  # noqa: E402
 from sysmail.distro import DISTROS, Distro  # noqa: E402
 from sysmail.neighbours import NEIGHBOURS  # noqa: E402
 from sysmail.policy.reference import postfix_markdown, reference_markdown  # noqa: E402
+from sysmail.prove import CHECKS  # noqa: E402
 
 
 def _code(words: object) -> str:
@@ -104,7 +107,49 @@ def by_products_markdown() -> str:
     return "\n".join(f"- {', '.join(paths)}: {why}" for why, paths in reasons.items())
 
 
+def _faults() -> list[Any]:
+    """Return the faults of tests/faults, as their tests read them."""
+    found: list[Any] = runpy.run_path(str(ROOT / "tests/hosts/fault_files.py"))["faults"]()
+    return found
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def faults_markdown(check: str) -> str:
+    """Return the table of the faults that a check has to find; with "" those that end a command."""
+    lines = ["| fault | what is said | what to do | `postfix check` |", "|---|---|---|---|"]
+    for fault in _faults():
+        if fault.check != check and (check or fault.check in CHECKS):
+            continue
+        host = "" if fault.host == "relay" else f" ({fault.host})"
+        source = f" ([seen]({fault.source}))" if fault.source else ""
+        says = " … ".join(f"`{words}`" for words in fault.says)
+        says += "" if check else f" (`{fault.check}`)"
+        remedy = " … ".join(fault.remedy)
+        lines.append(
+            f"| {_cell(fault.fault)}{host}{source} | {_cell(says)} | {_cell(remedy)} | "
+            f"{fault.postfix_check} |"
+        )
+    return "\n".join(lines)
+
+
+def faults_in_numbers() -> str:
+    """Return how many faults there are, and how many of them Postfix's own check finds."""
+    found = [fault for fault in _faults() if fault.postfix_check != "none"]
+    counts = Counter(fault.postfix_check for fault in found)
+    return (
+        f"{len(_faults())} faults, {len(found)} of them on hosts with Postfix. Of those `postfix "
+        f"check` lets {counts['passes']} pass without a word, warns of {counts['warns']} and fails "
+        f"for {counts['fails']}."
+    )
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    **{f"faults-{check}": partial(faults_markdown, check) for check in CHECKS},
+    "faults-of-commands": partial(faults_markdown, ""),
+    "faults-in-numbers": faults_in_numbers,
     "policy-keys": reference_markdown,
     "postfix-parameters": postfix_markdown,
     "error-codes": error_codes_markdown,

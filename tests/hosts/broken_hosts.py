@@ -232,13 +232,17 @@ ACTS: Mapping[str, Act] = {
 
 
 class Pool:
-    """One booted and applied host at a time, used again as long as it is healthy."""
+    """One booted and applied host at a time, used again as long as it is healthy.
+
+    ``proven``: all of its promises passed at the end of the last test, and nothing was done since.
+    """
 
     def __init__(self, lab: Lab) -> None:
         """Nothing is booted before it is asked for."""
         self.lab = lab
         self._kind = ""
         self._host: Host | None = None
+        self.proven = False
 
     def host(self, kind: str) -> Host:
         """The healthy host of a kind."""
@@ -246,6 +250,7 @@ class Pool:
             self.put_aside()
             self._host, self._kind = KINDS[kind](self.lab), kind
             apply(self._host)
+            self.proven = False
         return self._host
 
     def put_aside(self) -> None:
@@ -253,3 +258,12 @@ class Pool:
         if self._host is not None:
             host, self._host = self._host, None
             self.lab.remove(host)
+
+    @contextlib.contextmanager
+    def aside_on_failure(self) -> Iterator[None]:
+        """The host is put aside where what is inside fails."""
+        try:
+            yield
+        except BaseException:
+            self.put_aside()
+            raise

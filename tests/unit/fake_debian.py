@@ -315,7 +315,8 @@ class FakeDebian(FakeHost):
         }
         for name in POSTFIX_PROGRAMS:
             self.programs[name] = handlers.get(name, lambda argv, _in: _said(argv))
-            self.put(f"/usr/sbin/{name}", "#!", 0o755)
+            # What Postfix's own sendmail has in it, and others have not.
+            self.put(f"/usr/sbin/{name}", "#! postdrop", 0o755)
         self.put_directory("/var/spool/postfix")
         self.dynamic["/var/spool/postfix/pid/master.pid"] = lambda: (
             f"{PID}\n".encode() if self.running is not None else b""

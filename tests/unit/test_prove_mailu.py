@@ -171,7 +171,7 @@ BROKEN: list[tuple[str, Break, str, str]] = [
         PASSWORD_FILE,
     ),
     ("no-secrets-told", password_in_arguments, FAIL, "process 4242"),
-    ("reversible", lambda host: host.put(backup_of(host), "damaged"), UNKNOWN, "damaged"),
+    ("reversible", lambda host: host.put(backup_of(host), "damaged"), FAIL, "damaged"),
 ]
 
 

@@ -7,12 +7,15 @@ a verdict. Nothing here changes the host: they get a ``Reader``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Callable
 
 from sysmail.errors import HostError
 from sysmail.prove import (
     accepted_senders,
     all_or_nothing,
+    configuration,
+    entrances,
     local_clients,
     loopback_only,
     no_mailboxes,
@@ -20,10 +23,12 @@ from sysmail.prove import (
     no_takeover,
     nothing_lost,
     reversible,
+    spool,
+    standing,
     verified_next_hop,
 )
-from sysmail.prove.proof import Proof
-from sysmail.report import UNKNOWN, Verdict
+from sysmail.prove.proof import APPLY, Fault, Proof
+from sysmail.report import FAIL, UNKNOWN, Verdict
 
 __all__ = ["CHECKS", "Proof", "prove"]
 
@@ -41,12 +46,64 @@ CHECKS: dict[str, Callable[[Proof], Verdict]] = {
 }
 
 
+FAULTS: tuple[Callable[[Proof], Iterator[Fault]], ...] = (
+    configuration.faults,
+    spool.faults,
+    entrances.faults,
+    standing.faults,
+)
+"""What else breaks a promise, each fault with the check that it belongs to."""
+
+
+_BY_PARAMETERS = frozenset(
+    (
+        *("loopback-only", "no-mailboxes", "nothing-lost"),
+        *("verified-next-hop", "accepted-senders", "no-takeover"),
+    )
+)
+"""The checks that ask Postfix for its parameters, which are its defaults where it has none."""
+
+
 def prove(proof: Proof) -> list[Verdict]:
     """Every check. One that cannot look is unknown, and says why."""
+    unreadable = _unreadable(proof)
+    found = [] if unreadable else _faults(proof)
     verdicts: list[Verdict] = []
     for name, check in CHECKS.items():
+        if unreadable and name in _BY_PARAMETERS:
+            # No program of Postfix starts any more, so mail stays where it is.
+            status = FAIL if name == "nothing-lost" else UNKNOWN
+            verdicts.append(Verdict(name, status, unreadable, APPLY))
+            continue
         try:
-            verdicts.append(check(proof))
+            verdict = check(proof)
         except HostError as error:
-            verdicts.append(Verdict(name, UNKNOWN, error.message, error.remedy))
+            verdict = Verdict(name, UNKNOWN, error.message, error.remedy)
+        ours = [fault for fault in found if fault.check == name]
+        if ours and verdict.status != FAIL:
+            more = f"; and {len(ours) - 1} more like it" if len(ours) > 1 else ""
+            verdict = Verdict(name, ours[0].status, ours[0].evidence + more, ours[0].remedy)
+        verdicts.append(verdict)
     return verdicts
+
+
+def _unreadable(proof: Proof) -> str:
+    """Why Postfix cannot read main.cf, in its own words; empty where it can."""
+    postfix = proof.situation.facts.postfix
+    said = postfix.complaint if postfix is not None and proof.relay else ""
+    fatal = next((line for line in said.splitlines() if "fatal: " in line), "")
+    return (
+        f"Postfix cannot read its configuration: {fatal.partition('fatal: ')[2]}" if fatal else ""
+    )
+
+
+def _faults(proof: Proof) -> list[Fault]:
+    """All that the sources find; what cannot be looked at is an unknown of its own."""
+    found: list[Fault] = []
+    for source in FAULTS:
+        try:
+            found += source(proof)
+        except HostError as error:
+            found.append(Fault("all-or-nothing", error.code, error.message, error.remedy, UNKNOWN))
+    # What is known comes first: only one can be told of each promise.
+    return sorted(found, key=lambda fault: fault.status != FAIL)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from sysmail.apply.checkpoint import Store
 from sysmail.describe import describe
+from sysmail.facts.parse import parameters
+from sysmail.plan import Step, WriteFile
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
 
 __all__ = ["check"]
 
 NAME = "all-or-nothing"
+MAIN_CF = "/etc/postfix/main.cf"
+SHOWN = 4
 
 
 def check(proof: Proof) -> Verdict:
@@ -25,12 +29,28 @@ def check(proof: Proof) -> Verdict:
     if ours is None:
         return Verdict(NAME, FAIL, "sysmail was never applied on this host", APPLY)
     if steps:
-        what = ", ".join(describe(step).summary for step in steps[:4])
+        what = ", ".join(describe(step).summary + _in_detail(step) for step in steps[:4])
+        who = "the policy was changed since it was applied, and "
+        changed = ours.policy != proof.situation.asked
         return Verdict(
             NAME,
             FAIL,
-            f"the host is not as the policy asks: {what}",
+            f"{who if changed else ''}the host is not as the policy asks: {what}",
             "see `sysmail plan`, then run `sysmail apply`",
         )
     count = len(proof.situation.desired.files)
     return Verdict(NAME, PASS, f"no change is under way; {count} files are as written")
+
+
+def _in_detail(step: Step) -> str:
+    """Which parameters of main.cf differ, for who knows what was done to them."""
+    if not isinstance(step, WriteFile) or step.file.path != MAIN_CF or step.before is None:
+        return ""
+    before, after = parameters(_text(step.before.data)), parameters(_text(step.file.data))
+    names = sorted(n for n in {*before, *after} if before.get(n) != after.get(n))
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f" ({', '.join(names[:SHOWN])}{rest})" if names else ""
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

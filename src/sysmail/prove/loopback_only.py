@@ -17,6 +17,15 @@ def check(proof: Proof) -> Verdict:
         return _msmtpd(proof)
     facts, desired = proof.situation.facts, proof.situation.desired
     if not facts.master_running:
+        holders = facts.listeners_on(25)
+        if holders:
+            who = proof.reader.socket_owner(holders[0].inode) or "another program"
+            return Verdict(
+                NAME,
+                FAIL,
+                f"Postfix does not run, and {who} listens on {holders[0].address} port 25",
+                f"stop that program, then {APPLY}",
+            )
         failed = ", ".join(facts.service.failed)
         seen = f"Postfix does not run ({failed} has failed)" if failed else "Postfix does not run"
         lacking = storage.trouble(proof)

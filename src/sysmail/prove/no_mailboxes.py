@@ -89,7 +89,8 @@ def _written_mailbox(proof: Proof, ours: str) -> Optional[Verdict]:
                 NAME,
                 FAIL,
                 f"{path} was written after sysmail took over",
-                f"find out which program writes mailboxes on this host: it is not {ours}",
+                f"find out which program writes mailboxes on this host: it is not {ours}; then "
+                f"read and move away {path}",
             )
     return None
 

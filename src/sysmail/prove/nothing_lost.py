@@ -36,7 +36,8 @@ def check(proof: Proof) -> Verdict:
             NAME,
             FAIL,
             f"{len(corrupt)} damaged queue files in {proof.parameter('queue_directory')}/corrupt",
-            "look at them with `postcat`; what can be read can be sent again by hand",
+            "look at them with `postcat`; what can be read can be sent again by hand; then remove "
+            "them",
         )
     in_force = proof.situation.in_force
     since = in_force.losses_since if in_force is not None else proof.reader.now() - 5 * 86400

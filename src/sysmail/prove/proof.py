@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Optional
 
@@ -10,11 +11,23 @@ from sysmail.commands.situation import Situation
 from sysmail.errors import HostError
 from sysmail.facts.model import Listener
 from sysmail.host.port import Reader
+from sysmail.report import FAIL
 
-__all__ = ["APPLY", "Proof"]
+__all__ = ["APPLY", "Fault", "Proof"]
 
 APPLY = "run `sysmail apply`"
 """The remedy when the host is not as the policy asks."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that breaks the promise ``check``; ``code`` is a stable word for it."""
+
+    check: str
+    code: str
+    evidence: str
+    remedy: str
+    status: str = FAIL
 
 
 class Proof:

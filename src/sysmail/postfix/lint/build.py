@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from sysmail.postfix.lint.candidate import Candidate, Finding, seconds
 from sysmail.postfix.lint.maps import FILE_SUFFIX, Table, tables
 
-__all__ = ["RULES", "files_read"]
+__all__ = ["RULES", "files_read", "indexed_tables"]
 
 # postconf(1) of any version that sysmail takes prints far more: fewer are not the whole list.
 _FEWEST = 400
@@ -203,6 +203,12 @@ def files_read(given: Candidate) -> Iterator[str]:
         path = _file(table)
         if path:
             yield path
+
+
+def indexed_tables(given: Candidate) -> Iterator[tuple[Table, str]]:
+    """The tables that postmap(1) makes an index of, each with that index's path."""
+    found = {table: _file(table) for _, table in _named(given)}
+    return ((table, path) for table, path in found.items() if path and path != table.name)
 
 
 def _file(table: Table) -> str:

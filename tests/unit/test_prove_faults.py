@@ -1,0 +1,250 @@
+"""What else breaks a promise: configuration, folders, programs and names as they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Callable, Optional
+
+import pytest
+
+from sysmail.commands import apply, prove
+from sysmail.host.port import Completed, FileState
+from sysmail.report import FAIL, UNKNOWN
+from unit.fake_debian import PID, FakeDebian
+from unit.test_apply import ADMIN, silent, waiting
+from unit.test_prove import applied
+
+Break = Callable[[FakeDebian], object]
+
+MAIN = "/etc/postfix/main.cf"
+MASTER = "/etc/postfix/master.cf"
+QUEUE = "/var/spool/postfix"
+DAEMONS = "/usr/lib/postfix/sbin"
+UID, GID = 101, 104
+OWN = {
+    "mail_owner": "postfix",
+    "setgid_group": "postdrop",
+    "command_directory": "/usr/sbin",
+    "daemon_directory": DAEMONS,
+    "data_directory": "/var/lib/postfix",
+}
+FOLDERS = ("active", "bounce", "corrupt", "defer", "deferred", "hold", "incoming", "private")
+COMMANDS = (
+    *("anvil", "bounce", "cleanup", "discard", "error", "flush", "pickup", "postlogd", "proxymap"),
+    *("qmgr", "scache", "showq", "smtp", "smtpd", "tlsmgr", "tlsproxy", "trivial-rewrite"),
+    "verify",
+)
+
+
+def whole(*, policy: str = "") -> FakeDebian:
+    """An applied host with the accounts, folders and programs of Postfix's package."""
+    if policy:
+        host = FakeDebian()
+        host.put("/etc/sysmail/policy.toml", policy)
+        apply.run(host, "", {}, silent)
+        host.changes.clear()
+    else:
+        host = applied()
+    host.put("/etc/passwd", f"root:x:0:0:root:/root:/bin/sh\npostfix:x:{UID}:{UID}::/:/bin/false\n")
+    host.put("/etc/group", f"root:x:0:\npostdrop:x:{GID}:\n")
+    stock = host.programs["postconf"]
+
+    def postconf(argv: Sequence[str], stdin: Optional[bytes]) -> Completed:
+        said = stock(argv, stdin)
+        lines = "".join(f"{name} = {value}\n" for name, value in OWN.items())
+        return replace(said, out=said.out + lines) if list(argv) == ["postconf"] else said
+
+    host.programs["postconf"] = postconf
+    for name in FOLDERS:
+        access(host, f"{QUEUE}/{name}", "directory", 0o700, UID, 0)
+    access(host, f"{QUEUE}/maildrop", "directory", 0o1730, UID, GID)
+    access(host, f"{QUEUE}/public", "directory", 0o2710, UID, GID)
+    access(host, "/var/lib/postfix", "directory", 0o755, UID, UID)
+    for name in ("postdrop", "postqueue"):
+        access(host, f"/usr/sbin/{name}", "file", 0o2755, 0, GID)
+    for name in COMMANDS:
+        host.put(f"{DAEMONS}/{name}", "", 0o755)
+    return host
+
+
+def access(host: FakeDebian, path: str, kind: str, mode: int, uid: int, gid: int) -> None:
+    host.put_directory(path.rpartition("/")[0])
+    host.entries[path] = FileState(kind, mode, uid, gid)
+
+
+def line(text: str) -> Break:
+    """Somebody adds a line to main.cf, and Postfix reads it."""
+
+    def edit(host: FakeDebian) -> None:
+        host.put(MAIN, host.text(MAIN) + text + "\n")
+        host._start()
+
+    return edit
+
+
+def set_to(name: str, value: str) -> Break:
+    """Somebody sets a parameter that is there already."""
+
+    def edit(host: FakeDebian) -> None:
+        lines = [x for x in host.text(MAIN).splitlines() if x.partition(" =")[0] != name]
+        host.put(MAIN, "\n".join([*lines, f"{name} = {value}", ""]))
+        host._start()
+
+    return edit
+
+
+def master(old: str, new: str) -> Break:
+    def edit(host: FakeDebian) -> None:
+        text = host.text(MASTER)
+        assert old in text
+        host.put(MASTER, text.replace(old, new, 1))
+
+    return edit
+
+
+def owned(path: str, mode: int, uid: int, gid: int) -> Break:
+    def change(host: FakeDebian) -> None:
+        host.entries[path] = replace(host.entries[path], mode=mode, uid=uid, gid=gid)
+
+    return change
+
+
+def foreign_sendmail(place: str) -> Break:
+    return lambda host: host.put(place, "#!/bin/sh\n", 0o755)
+
+
+def no_localhost(hosts: str) -> Break:
+    own = "192.0.2.7 web1.example.org web1\n"
+    return lambda host: host.put("/etc/hosts", own + hosts)
+
+
+def lies(queue: str, age: float) -> Break:
+    def lay(host: FakeDebian) -> None:
+        entry = waiting()
+        entry.update(queue_name=queue, arrival_time=host.clock - age)
+        host.queue = [entry]
+
+    return lay
+
+
+def by_hand(host: FakeDebian) -> None:
+    host.dynamic[f"/proc/{PID}/cgroup"] = lambda: b"0::/user.slice/user-0.slice/session-3.scope\n"
+
+
+LOST, LOCAL = "nothing-lost", "local-clients"
+ROWS: list[tuple[Break, str, str, str]] = [
+    (line("soft_bounce = yes"), LOST, "soft_bounce = yes", "sysmail apply"),
+    (line("defer_transports = smtp"), LOST, "defer_transports = smtp", "sysmail apply"),
+    (set_to("maximal_queue_lifetime", "0"), LOST, "lifetime-too-short", "sysmail apply"),
+    (line("default_transport = error:no"), LOST, "mail-does-not-leave", "sysmail apply"),
+    (line("smtp_bind_address = 203.0.113.9"), LOST, "no address of this host", "sysmail apply"),
+    (line("relayhost = [mail.example.net]"), "verified-next-hop", "relayhost", "sysmail apply"),
+    (line("debug_peer_list = x"), "no-secrets-told", "debug_peer_list", "sysmail apply"),
+    (line("always_bcc = a@b.example"), "all-or-nothing", "(always_bcc)", "sysmail plan"),
+    (master("qmgr      unix", "#gone     unix"), LOST, "no service qmgr", "sysmail apply"),
+    (
+        master("smtpd\n", "smtpd\n  -o mynetworks=0.0.0.0/0\n"),
+        LOCAL,
+        "the service smtp mynetworks = 0.0.0.0/0, and the policy asks for no mynetworks",
+        "sysmail apply",
+    ),
+    (lambda host: host.take(f"{DAEMONS}/smtp"), LOST, f"no {DAEMONS}/smtp:", "package postfix"),
+    (owned(f"{QUEUE}/active", 0o700, 0, 0), LOST, f"{QUEUE}/active", "`chown postfix "),
+    (owned(f"{QUEUE}/private", 0o000, UID, 0), LOST, "mode 0000", "chmod 700"),
+    (lambda host: host.take(f"{QUEUE}/hold"), LOST, f"no folder {QUEUE}/hold", "postfix check"),
+    (owned(f"{QUEUE}/maildrop", 0o1730, UID, 0), LOCAL, "maildrop", "chown postfix:postdrop"),
+    (owned(f"{QUEUE}/public", 0o2700, UID, GID), LOCAL, "public", "chmod 2710"),
+    (owned("/usr/sbin/postdrop", 0o755, 0, GID), LOCAL, "setgid postdrop", "chmod 2755"),
+    (owned("/var/lib/postfix", 0o755, 0, 0), LOST, "does not belong to postfix", "chown -R"),
+    (owned("/etc/postfix", 0o700, 0, 0), LOCAL, "for root alone", "chmod 755 /etc/postfix`"),
+    (foreign_sendmail("/usr/lib/sendmail"), "no-takeover", "/usr/lib/sendmail is not", "package"),
+    (foreign_sendmail("/usr/sbin/sendmail"), "no-takeover", "is not Postfix's", "package postfix"),
+    (no_localhost("192.0.2.1 localhost\n"), LOCAL, "localhost is 192.0.2.1", "127.0.0.1"),
+    (no_localhost(""), LOCAL, "localhost has no address", "/etc/hosts"),
+    (lies("maildrop", 3600), LOST, "1 message has been in maildrop", "postfix reload"),
+    (lies("incoming", 3600), LOST, "qmgr does not take mail on", "postfix reload"),
+    (by_hand, "all-or-nothing", "started by hand", "postfix stop"),
+]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "check", "says", "remedy"), ROWS, ids=[f"{row[1]}-{row[2]}" for row in ROWS]
+)
+def test_found_by_its_check(break_it: Break, check: str, says: str, remedy: str) -> None:
+    """Each is told by the promise that it breaks, and nothing is changed."""
+    host = whole()
+    if break_it is by_hand:
+        host.put("/usr/lib/systemd/system/postfix@.service", "")
+    assert prove.run(host, "", ADMIN).outcome == "proven"
+    break_it(host)
+    verdict = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}[check]
+    assert (verdict.status, says in verdict.evidence) == (FAIL, True), verdict
+    assert remedy in verdict.remedy
+    assert host.changes == []
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        lies("maildrop", 60),
+        lies("deferred", 3600),
+        no_localhost("127.0.0.1 localhost\n"),
+        no_localhost("::1 LOCALHOST # ours\n"),
+    ],
+)
+def test_no_false_alarm(harmless: Break) -> None:
+    """What is as it should be, or only waits its turn, is no fault."""
+    host = whole()
+    harmless(host)
+    assert prove.run(host, "", ADMIN).outcome == "proven"
+
+
+def test_a_policy_that_was_not_applied_is_told_as_that() -> None:
+    """Where the policy changed nobody set a parameter otherwise."""
+    host = whole(policy='admin = "ops@example.org"\n')
+    assert prove.run(host, "", {}).outcome == "proven"
+    host.put("/etc/sysmail/policy.toml", 'admin = "ops@example.org"\n[queue]\nlifetime = "2d"\n')
+    failed = {v.check: v.evidence for v in prove.run(host, "", {}).verdicts if v.status == FAIL}
+    assert list(failed) == ["all-or-nothing"]
+    assert failed["all-or-nothing"].startswith("the policy was changed since it was applied")
+    assert "maximal_queue_lifetime" in failed["all-or-nothing"]
+
+
+def test_several_faults_of_one_promise_are_counted() -> None:
+    """The first is told, with how many there are besides."""
+    host = whole()
+    for name in ("active", "defer", "hold"):
+        owned(f"{QUEUE}/{name}", 0o700, 0, 0)(host)
+    verdict = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}[LOST]
+    assert verdict.evidence.endswith("; and 2 more like it")
+
+
+def test_a_configuration_that_cannot_be_read() -> None:
+    """Postfix's own words are told, and its defaults are not taken for what somebody set."""
+    host = whole()
+    stock = host.programs["postconf"]
+    words = "postconf: fatal: /etc/postfix/main.cf, line 3: missing '=' after attribute name: \"x\""
+
+    def postconf(argv: Sequence[str], stdin: Optional[bytes]) -> Completed:
+        if list(argv) == ["postconf"]:
+            return Completed(tuple(argv), 1, "", words)
+        return stock(argv, stdin)
+
+    host.programs["postconf"] = postconf
+    verdicts = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}
+    assert verdicts[LOST].status == FAIL
+    assert "main.cf, line 3: missing '='" in verdicts[LOST].evidence
+    assert {verdicts[c].status for c in ("loopback-only", "no-takeover")} == {UNKNOWN}
+
+
+def test_a_password_in_a_parameter_is_not_told() -> None:
+    """A table that is written out in main.cf may hold a login."""
+    host = whole()
+    secret = "s3cr3t-w0rd"
+    table = f"inline:{{ {{ [mail.example.net] = user:{secret} }} }}"
+    line(f"smtp_sasl_password_maps = {table}")(host)
+    line(f"smtp_sasl_auth_cache_name = {table}")(host)
+    report = prove.run(host, "", ADMIN)
+    assert report.outcome == "broken"
+    assert secret not in str(report.as_data())
