@@ -17,21 +17,7 @@ def check(proof: Proof) -> Verdict:
         return _msmtpd(proof)
     facts, desired = proof.situation.facts, proof.situation.desired
     if not facts.master_running:
-        holders = facts.listeners_on(25)
-        if holders:
-            who = proof.reader.socket_owner(holders[0].inode) or "another program"
-            return Verdict(
-                NAME,
-                FAIL,
-                f"Postfix does not run, and {who} listens on {holders[0].address} port 25",
-                f"stop that program, then {APPLY}",
-            )
-        failed = ", ".join(facts.service.failed)
-        seen = f"Postfix does not run ({failed} has failed)" if failed else "Postfix does not run"
-        lacking = storage.trouble(proof)
-        if lacking is not None:
-            return Verdict(NAME, FAIL, f"{seen}: {lacking[0]}", lacking[1])
-        return Verdict(NAME, FAIL, seen, APPLY)
+        return _stopped(proof)
     ours = proof.postfix_listeners()
     outside = [x for x in ours if x.address != "::1" and not x.address.startswith("127.")]
     if outside:
@@ -54,6 +40,26 @@ def check(proof: Proof) -> Verdict:
         return Verdict(NAME, FAIL, "main.cf no longer says inet_interfaces = loopback-only", APPLY)
     where = " and ".join(f"{address} port 25" for address in sorted(on_25))
     return Verdict(NAME, PASS, f"listens on {where}, and nowhere else")
+
+
+def _stopped(proof: Proof) -> Verdict:
+    """Why a Postfix that does not run will not run: another program, or the disk."""
+    facts = proof.situation.facts
+    holders = facts.listeners_on(25)
+    if holders:
+        who = proof.reader.socket_owner(holders[0].inode) or "another program"
+        return Verdict(
+            NAME,
+            FAIL,
+            f"Postfix does not run, and {who} listens on {holders[0].address} port 25",
+            f"stop that program, then {APPLY}",
+        )
+    failed = ", ".join(facts.service.failed)
+    seen = f"Postfix does not run ({failed} has failed)" if failed else "Postfix does not run"
+    lacking = storage.trouble(proof)
+    if lacking is not None:
+        return Verdict(NAME, FAIL, f"{seen}: {lacking[0]}", lacking[1])
+    return Verdict(NAME, FAIL, seen, APPLY)
 
 
 def _msmtpd(proof: Proof) -> Verdict:
