@@ -90,10 +90,6 @@ def _exim(lab: Lab) -> Host:
     return host
 
 
-def _log_file(lab: Lab) -> Host:
-    return _direct(lab, "debian", '[postfix]\nmaillog_file = "/var/log/postfix.log"\n')
-
-
 KINDS: Mapping[str, Callable[[Lab], Host]] = {
     "relay": lambda lab: _direct(lab, "debian"),
     "relay on Arch": lambda lab: _direct(lab, "arch"),
@@ -104,7 +100,6 @@ KINDS: Mapping[str, Callable[[Lab], Host]] = {
     "relay that holds": lambda lab: _direct(lab, "debian", 'next_hop = "hold"\n'),
     "relay without IPv6": lambda lab: _direct(lab, "debian", ipv6=False),
     "relay in place of exim4": _exim,
-    "relay with a log file": _log_file,
     "relay with the system's certificates": _system_certificates,
     "relay in place of a mail server": _adopted,
     "relay to Mailu": lambda lab: _mailu(lab, route="relay"),

@@ -155,7 +155,7 @@ ROWS: list[tuple[Break, str, str, str]] = [
     (lambda host: host.take(f"{QUEUE}/hold"), LOST, f"no folder {QUEUE}/hold", "postfix check"),
     (owned(f"{QUEUE}/maildrop", 0o1730, UID, 0), LOCAL, "maildrop", "chown postfix:postdrop"),
     (owned(f"{QUEUE}/public", 0o2700, UID, GID), LOCAL, "public", "chmod 2710"),
-    (owned("/usr/sbin/postdrop", 0o755, 0, GID), LOCAL, "setgid postdrop", "chmod 2755"),
+    (owned("/usr/sbin/postdrop", 0o755, 0, GID), LOCAL, "setgid postdrop", "chmod g+s,o+x"),
     (owned("/var/lib/postfix", 0o755, 0, 0), LOST, "does not belong to postfix", "chown -R"),
     (owned("/etc/postfix", 0o700, 0, 0), LOCAL, "for root alone", "chmod 755 /etc/postfix`"),
     (foreign_sendmail("/usr/lib/sendmail"), "no-takeover", "/usr/lib/sendmail is not", "package"),
@@ -209,6 +209,25 @@ def test_a_policy_that_was_not_applied_is_told_as_that() -> None:
     assert list(failed) == ["all-or-nothing"]
     assert failed["all-or-nothing"].startswith("the policy was changed since it was applied")
     assert "maximal_queue_lifetime" in failed["all-or-nothing"]
+
+
+def test_a_masked_unit_is_told() -> None:
+    """An apply cannot enable it: what does is told first."""
+    host = whole()
+    host.put_link("/etc/systemd/system/postfix.service", "/dev/null")
+    verdict = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}["all-or-nothing"]
+    assert (verdict.status, "is masked" in verdict.evidence) == (FAIL, True)
+    assert "`systemctl unmask postfix.service`" in verdict.remedy
+
+
+def test_the_cause_comes_before_what_became_of_mail() -> None:
+    """Where both are seen, a person reads first what to mend."""
+    host = whole()
+    set_to("mydestination", "web1.example.org")(host)
+    host.queue = []
+    verdict = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}["no-mailboxes"]
+    cause, symptom = "local-mail-destroyed", "Postfix has mydestination"
+    assert verdict.evidence.index(cause) < verdict.evidence.index(symptom)
 
 
 def test_several_faults_of_one_promise_are_counted() -> None:

@@ -63,6 +63,9 @@ _BY_PARAMETERS = frozenset(
 )
 """The checks that ask Postfix for its parameters, which are its defaults where it has none."""
 
+_SYMPTOMS = ("local-clients", "no-mailboxes", "nothing-lost")
+"""The checks that see what becomes of mail: the cause is told first, where it is known."""
+
 
 def prove(proof: Proof) -> list[Verdict]:
     """Every check. One that cannot look is unknown, and says why."""
@@ -80,8 +83,9 @@ def prove(proof: Proof) -> list[Verdict]:
         except HostError as error:
             verdict = Verdict(name, UNKNOWN, error.message, error.remedy)
         ours = [fault for fault in found if fault.check == name]
-        if ours and verdict.status != FAIL:
+        if ours and (verdict.status != FAIL or name in _SYMPTOMS):
             more = f"; and {len(ours) - 1} more like it" if len(ours) > 1 else ""
+            more += f"; {verdict.evidence}" if verdict.status == FAIL else ""
             verdict = Verdict(name, ours[0].status, ours[0].evidence + more, ours[0].remedy)
         verdicts.append(verdict)
     return verdicts

@@ -26,6 +26,14 @@ def check(proof: Proof) -> Verdict:
             NAME, FAIL, f"a {cut_off[0].kind} was cut off", "run any sysmail command as root"
         )
     steps = proof.situation.steps
+    masked = _masked(proof)
+    if masked:
+        return Verdict(
+            NAME,
+            FAIL,
+            f"{masked} is masked: it does not start at the next boot, and nobody can start it",
+            f"`systemctl unmask {masked}`, then {APPLY}",
+        )
     if ours is None:
         return Verdict(NAME, FAIL, "sysmail was never applied on this host", APPLY)
     if steps:
@@ -40,6 +48,16 @@ def check(proof: Proof) -> Verdict:
         )
     count = len(proof.situation.desired.files)
     return Verdict(NAME, PASS, f"no change is under way; {count} files are as written")
+
+
+def _masked(proof: Proof) -> str:
+    """A unit of Postfix that is a link to /dev/null (systemd.unit(5))."""
+    distro = proof.situation.facts.distro
+    for unit in distro.units if distro is not None and proof.relay else ():
+        state = proof.reader.state(f"/etc/systemd/system/{unit}", content=False)
+        if state is not None and state.target == "/dev/null":
+            return unit
+    return ""
 
 
 def _in_detail(step: Step) -> str:

@@ -34,7 +34,7 @@ def _sendmail(proof: Proof) -> Iterator[Fault]:
                     "no-takeover",
                     "sendmail-missing",
                     f"there is no {place}: programs that call it cannot send",
-                    _again(proof),
+                    proof.again,
                 )
             continue
         if b"postdrop" not in (proof.reader.read(real) or b""):
@@ -44,15 +44,9 @@ def _sendmail(proof: Proof) -> Iterator[Fault]:
                 "no-takeover",
                 "sendmail-replaced",
                 f"{shown} is not Postfix's: what programs send with it does not reach the relay",
-                _again(proof) if ours else f"`mv {place} {place}.disabled`, or remove its package",
+                proof.again if ours else f"`mv {place} {place}.disabled`, or remove its package",
             )
             return
-
-
-def _again(proof: Proof) -> str:
-    distro = proof.situation.facts.distro
-    package = distro.postfix[0] if distro is not None else "postfix"
-    return f"install the package {package} again, for /usr/sbin/sendmail is a file of it"
 
 
 def _localhost(proof: Proof) -> Iterator[Fault]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sysmail.prove.proof import APPLY, Proof
+from sysmail.prove.proof import Proof
 from sysmail.report import FAIL, PASS, Verdict
 from sysmail.takeover import findings, other_mtas
 
@@ -29,7 +29,7 @@ def check(proof: Proof) -> Verdict:
         "postfix" not in facts.sendmail and not facts.sendmail.endswith("/sendmail")
     ):
         seen = facts.sendmail or "nothing"
-        return Verdict(NAME, FAIL, f"sendmail is {seen}, not Postfix", APPLY)
+        return Verdict(NAME, FAIL, f"sendmail is {seen}, not Postfix", proof.again)
     set_by_policy = {name for name, _ in proof.situation.policy.postfix}
     found = [c for c in findings(facts, allowed=set_by_policy) if "holds mail" not in c]
     if found:

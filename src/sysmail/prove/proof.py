@@ -54,6 +54,19 @@ class Proof:
         postfix = self.situation.facts.postfix
         return "" if postfix is None else " ".join(postfix[name].split())
 
+    @property
+    def again(self) -> str:
+        """The remedy for lost files of Postfix's package.
+
+        Its script may set inet_interfaces to all (measured with Debian 12's, installed again).
+        """
+        distro = self.situation.facts.distro
+        package = distro.postfix[0] if distro is not None else "postfix"
+        return (
+            f"install the package {package} again, and at once {APPLY}: the package may let "
+            "Postfix listen on every address"
+        )
+
     @cached_property
     def waiting(self) -> Optional[list[queue.Message]]:
         """The queue; None when it cannot be listed."""

@@ -101,7 +101,7 @@ def _programs(proof: Proof, group: str, gid: int) -> Iterator[Fault]:
             "not-setgid",
             f"{path} has mode {state.mode:04o} and group {state.gid}, and has to be setgid {group}:"
             " users who are not root cannot use sendmail",
-            f"`chgrp {group} {path} && chmod 2755 {path}`",
+            f"`chgrp {group} {path} && chmod g+s,o+x {path}`",
         )
 
 

@@ -27,7 +27,7 @@ def check(proof: Proof) -> Verdict:
     if login and level != "secure":
         return Verdict(NAME, FAIL, f"a login would be sent at TLS level {level!r}", APPLY)
     if login and not proof.situation.facts.sasl_plain:
-        return Verdict(NAME, FAIL, "Cyrus SASL has no PLAIN: no login will work", APPLY)
+        return Verdict(NAME, FAIL, "Cyrus SASL has no PLAIN: no login will work", _sasl(proof))
     hop = decision.hop
     if hop is None and proof.next_hop_trouble is not None:
         return _trouble(proof, "the way out", proof.next_hop_trouble)
@@ -38,6 +38,14 @@ def check(proof: Proof) -> Verdict:
     if proof.parameter("relayhost") != f"[{hop.host}]:{hop.port}":
         return Verdict(NAME, FAIL, f"relayhost is {proof.parameter('relayhost')!r}", APPLY)
     return _answer(proof, hop, level)
+
+
+def _sasl(proof: Proof) -> str:
+    """What brings the modules back: a package that is there has lost files, else apply installs."""
+    facts = proof.situation.facts
+    names = facts.distro.sasl if facts.distro is not None else ()
+    there = [name for name in names if name in facts.packages]
+    return f"install the package {there[0]} again: its files are gone" if there else APPLY
 
 
 def _answer(proof: Proof, hop: Hop, level: str) -> Verdict:
