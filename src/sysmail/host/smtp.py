@@ -200,8 +200,9 @@ def _helo() -> str:
 
 
 def _connect(address: str, port: int, source: str, timeout: float) -> socket.socket:
+    """The first address of the name that answers; why each did not, where none does."""
     try:
-        return socket.create_connection((address, port), timeout, (source, 0) if source else None)
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise HostError(
             "name-not-resolved",
@@ -210,12 +211,20 @@ def _connect(address: str, port: int, source: str, timeout: float) -> socket.soc
             if error.errno == socket.EAI_AGAIN
             else "check the host in the policy and the resolver (getent hosts NAME)",
         ) from error
-    except OSError as error:
-        raise HostError(
-            "port-closed",
-            f"no connection to {address} port {port}: {error.strerror or error}",
-            "check that the server runs and that no firewall is in between",
-        ) from error
+    origin = (source, 0) if source else None
+    troubles: dict[str, str] = {}
+    for *_, place in found:
+        try:
+            return socket.create_connection((str(place[0]), port), timeout, origin)
+        except OSError as error:
+            troubles[str(place[0])] = error.strerror or str(error)
+    reasons = set(troubles.values())
+    each = "; ".join(f"{why} ({where})" for where, why in troubles.items())
+    raise HostError(
+        "port-closed",
+        f"no connection to {address} port {port}: {each if len(reasons) > 1 else reasons.pop()}",
+        "check that the server runs and that no firewall is in between",
+    )
 
 
 def _certificate_error(peer: str, name: str, code: int, text: str) -> HostError:
