@@ -100,7 +100,6 @@ KINDS: Mapping[str, Callable[[Lab], Host]] = {
     "relay that holds": lambda lab: _direct(lab, "debian", 'next_hop = "hold"\n'),
     "relay without IPv6": lambda lab: _direct(lab, "debian", ipv6=False),
     "relay in place of exim4": _exim,
-    "relay with a log file": _log_file,
     "relay with the system's certificates": _system_certificates,
     "relay in place of a mail server": _adopted,
     "relay to Mailu": lambda lab: _mailu(lab, route="relay"),

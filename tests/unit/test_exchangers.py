@@ -42,6 +42,11 @@ def test_best_exchanger_comes_first() -> None:
     )
 
 
+def test_domain_that_takes_no_mail() -> None:
+    """RFC 7505: one exchanger, the root, which is the empty name."""
+    assert parse_answer(reply(mx(0, b"\0")), ID).values == ("0 ",)
+
+
 @pytest.mark.parametrize(
     ("said", "status", "why"),
     [

@@ -37,6 +37,7 @@ def closed(host: FakeDebian) -> None:
     [
         (exchanger(status=UNANSWERED, why="192.0.2.1 does not answer"), "192.0.2.1", "resolv.conf"),
         (exchanger(status=ABSENT), "there is no domain example.com", "set admin"),
+        (exchanger("0 "), "example.com says so", "set admin"),
         (closed, "mx.example.org port 25: no answer in 5 s", "let port 25 leave"),
         (exchanger(status=NOTHING), "example.com port 25", "let port 25 leave"),
         (exchanger("10 a.example", "20 b.example", "30 mx.example.org"), "b.example", "port 25"),

@@ -332,6 +332,24 @@ def test_close_says_goodbye() -> None:
         open_session(port).close()
 
 
+def test_every_address_of_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where families fail for different reasons, the last one does not hide the first."""
+    places = [("127.0.0.1", 9), ("192.0.2.1", 9)]
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_a, **_k: [(2, 1, 6, "", place) for place in places]
+    )
+
+    def refuse(place: tuple[str, int], *_rest: object) -> socket.socket:
+        raise OSError(111 if place[0] == "127.0.0.1" else 101, f"reason of {place[0]}")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(HostError) as caught:
+        open_session(9)
+    assert caught.value.code == "port-closed"
+    for place, _ in places:
+        assert f"reason of {place} ({place})" in caught.value.message
+
+
 def test_refused_data_sends_no_message() -> None:
     """Where DATA is refused the message is not sent."""
     said: list[str] = []

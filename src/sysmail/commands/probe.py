@@ -13,9 +13,11 @@ from sysmail.route import Decision
 
 __all__ = ["port_owner", "talk", "way_out"]
 
-DNS_SECONDS = 4.0
+DNS_SECONDS = 3.0
 CONNECT_SECONDS = 5.0
 MOST_EXCHANGERS = 2
+NULL_MX = "0 "
+"""RFC 7505: a domain that takes no mail, and has an exchanger without a name that says so."""
 
 
 def port_owner(reader: Reader, facts: Facts, port: int = 25) -> Optional[tuple[str, str]]:
@@ -121,10 +123,11 @@ def way_out(reader: Reader, policy: Policy) -> Optional[HostError]:
             f"DNS does not say where mail for {domain} goes: {answer.why}",
             "look at /etc/resolv.conf and at the DNS servers that it names",
         )
-    if answer.status == ABSENT:
+    if answer.status == ABSENT or answer.values == (NULL_MX,):
+        why = f"there is no domain {domain}" if answer.status == ABSENT else f"{domain} says so"
         return HostError(
             "admin-refused",
-            f"there is no domain {domain}",
+            f"nobody takes mail for {policy.admin}: {why}",
             "set admin in the policy to an address that receives mail: notices go there",
         )
     # Without MX records the domain itself is the exchanger (RFC 5321, 5.1).

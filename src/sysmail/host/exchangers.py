@@ -1,7 +1,7 @@
 """Asks DNS for the exchangers of a domain (MX, RFC 1035), with the standard library alone.
 
-The C library's resolver cannot ask for them, and dnspython is an extra. One question over UDP to
-each server of resolv.conf(5); an answer that is cut off still names some.
+The C library's resolver cannot ask for them, and dnspython is an extra. Questions go over UDP to
+the servers of resolv.conf(5) in turn; an answer that is cut off still names some.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ MX = 15
 MOST_SERVERS = 3
 """resolv.conf(5), MAXNS."""
 
+TRIES = 2
+"""A datagram can be lost; and a server that had to ask others knows it the second time."""
+
 SIZE = 1232
 """Bytes of an answer that we offer to take (RFC 6891, EDNS)."""
 
@@ -33,19 +36,19 @@ def servers(text: str) -> list[str]:
 
 
 def ask_exchangers(domain: str, resolv_conf: str, seconds: float) -> Answer:
-    """The exchangers, the best first. Never raises."""
+    """The exchangers, the best first; each server has so many seconds, twice. Never raises."""
     asked = servers(resolv_conf)
     why = ""
     try:
         question = _question(domain)
     except (UnicodeError, ValueError):
         return Answer(ABSENT, why="no such name can exist")
-    for server in asked:
+    for server in asked * TRIES:
         try:
-            said = _exchange(server, question, seconds / len(asked))
+            said = _exchange(server, question, seconds)
             answer = parse_answer(said, question[:2])
         except socket.timeout:
-            why = f"{server} does not answer"
+            why = f"{server} does not answer in {seconds:g} s"
             continue
         except OSError as error:
             why = f"{server}: {error.strerror or error}"

@@ -191,9 +191,12 @@ def _helo() -> str:
 
 
 def connected(address: str, port: int, source: str, timeout: float) -> socket.socket:
-    """A TCP connection. HostError with a code of its own for a name, and for a port."""
+    """A TCP connection to the first address of the name that answers.
+
+    HostError with a code of its own for a name, and for a port: why each address did not.
+    """
     try:
-        return socket.create_connection((address, port), timeout, (source, 0) if source else None)
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise HostError(
             "name-not-resolved",
@@ -202,9 +205,17 @@ def connected(address: str, port: int, source: str, timeout: float) -> socket.so
             if error.errno == socket.EAI_AGAIN
             else "check the host in the policy and the resolver (getent hosts NAME)",
         ) from error
-    except OSError as error:
-        raise HostError(
-            "port-closed",
-            f"no connection to {address} port {port}: {error.strerror or error}",
-            "check that the server runs and that no firewall is in between",
-        ) from error
+    origin = (source, 0) if source else None
+    troubles: dict[str, str] = {}
+    for *_, place in found:
+        try:
+            return socket.create_connection((str(place[0]), port), timeout, origin)
+        except OSError as error:
+            troubles[str(place[0])] = error.strerror or str(error)
+    reasons = set(troubles.values())
+    each = "; ".join(f"{why} ({where})" for where, why in troubles.items())
+    raise HostError(
+        "port-closed",
+        f"no connection to {address} port {port}: {each if len(reasons) > 1 else reasons.pop()}",
+        "check that the server runs and that no firewall is in between",
+    )

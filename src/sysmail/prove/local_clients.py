@@ -19,8 +19,8 @@ LOG = "see the log of Postfix: something that it needs does not answer or cannot
 """What to do about 451 and 452, where nothing else explains them: apply cannot mend it."""
 
 SLOW_DNS_SECONDS = 35.0
-"""smtpd looks a client's name up before it answers. A dead resolver takes 10 seconds for each
-server (resolv.conf(5): 5 seconds, twice), and whether others may relay does not hang on it."""
+"""smtpd looks a client's name up before it answers. A dead resolver takes 10 seconds a server
+(resolv.conf(5): 5 seconds, twice), and whether others may relay does not hang on it."""
 
 MOST_ADDRESSES = 8
 """Own addresses that are tried; a host with hundreds of containers has hundreds."""

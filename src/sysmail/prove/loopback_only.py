@@ -17,7 +17,7 @@ def check(proof: Proof) -> Verdict:
         return _msmtpd(proof)
     facts, desired = proof.situation.facts, proof.situation.desired
     if not facts.master_running:
-        return _not_running(proof)
+        return _stopped(proof)
     ours = proof.postfix_listeners()
     outside = [x for x in ours if x.address != "::1" and not x.address.startswith("127.")]
     if outside:
@@ -42,8 +42,8 @@ def check(proof: Proof) -> Verdict:
     return Verdict(NAME, PASS, f"listens on {where}, and nowhere else")
 
 
-def _not_running(proof: Proof) -> Verdict:
-    """Why Postfix does not run: another program has its port, its unit failed, or its disk."""
+def _stopped(proof: Proof) -> Verdict:
+    """Why a Postfix that does not run will not run: another program, or the disk."""
     facts = proof.situation.facts
     holders = facts.listeners_on(25)
     if holders:
