@@ -137,7 +137,8 @@ bench: venv ## how fast it is: see benchmarks/
 torture: root venv ## as root: kill and break hosts at random, as long as you let it; ARGS for pytest
 	@clean() { ($(lab) clean) >/dev/null || true; }; \
 	trap clean EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
-	$(call venv,$(PYTHON))/bin/python -m pytest tests/torture $(ARGS)
+	SYSMAIL_FAULTS=all $(call venv,$(PYTHON))/bin/python -m pytest tests/torture \
+		tests/hosts/test_broken.py $(ARGS)
 
 # The tool goes along as one archive, which the collection places on each host.
 .PHONY: collection

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import sys
 from pathlib import Path
 
@@ -12,6 +14,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lab import fixtures
 
+# One for all processes of a run: they have to collect the same samples.
+os.environ.setdefault("SYSMAIL_SEED", str(random.SystemRandom().randrange(10**6)))
+
 
 def pytest_configure(config: pytest.Config) -> None:
     fixtures.register(config)
+
+
+def pytest_report_header() -> str:
+    """What repeats the samples of this run."""
+    return f"SYSMAIL_SEED={os.environ['SYSMAIL_SEED']}"
