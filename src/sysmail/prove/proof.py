@@ -58,13 +58,14 @@ class Proof:
     def again(self) -> str:
         """The remedy for lost files of Postfix's package.
 
-        Its script may set inet_interfaces to all (measured with Debian 12's, installed again).
+        Debian's leaves main.cf alone where DEBIAN_FRONTEND is noninteractive; where it asks, and
+        gets its default as an answer, it sets inet_interfaces to all (both measured).
         """
         distro = self.situation.facts.distro
         package = distro.postfix[0] if distro is not None else "postfix"
         return (
-            f"install the package {package} again, and at once {APPLY}: the package may let "
-            "Postfix listen on every address"
+            f"install the package {package} again, unattended, and at once {APPLY}: a package "
+            "that asks how to set up Postfix may let it listen on every address"
         )
 
     @cached_property
