@@ -46,13 +46,15 @@ class Verdict:
     """What a check of a promise found.
 
     ``status`` is pass, fail or unknown; unknown is never a pass. ``evidence``
-    is what was seen, ``remedy`` what to do next (empty on a pass).
+    is what was seen, ``remedy`` what to do next (empty on a pass). ``beside``: what
+    was found is not of sysmail's making, so that no way back would mend it.
     """
 
     check: str
     status: str
     evidence: str
     remedy: str = ""
+    beside: bool = False
 
     def __post_init__(self) -> None:
         if self.status not in (PASS, FAIL, UNKNOWN):

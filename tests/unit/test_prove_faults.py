@@ -267,3 +267,14 @@ def test_a_password_in_a_parameter_is_not_told() -> None:
     report = prove.run(host, "", ADMIN)
     assert report.outcome == "broken"
     assert secret not in str(report.as_data())
+
+
+def test_what_an_apply_did_not_break_does_not_undo_it() -> None:
+    """A host whose programs lost their modes gets its new policy, and is told what is wrong."""
+    host = whole()
+    owned("/usr/sbin/postdrop", 0o755, 0, GID)(host)
+    report = apply.run(host, "", {**ADMIN, "sender": "no-reply@example.org"}, silent)
+    assert (report.outcome, report.exit_code) == ("not-proven", 1)
+    assert "no-reply@example.org" in host.text("/etc/postfix/sysmail/generic")
+    failed = [v.check for v in report.verdicts if v.status == FAIL]
+    assert failed == [LOCAL]

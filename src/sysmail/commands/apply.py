@@ -347,7 +347,7 @@ def _require_proof(
     structural = _STRUCTURAL
     if trouble is None and not situation.desired.relay:
         structural |= {"verified-next-hop"}  # Mailu answers, and msmtp cannot use it
-    broken = [v for v in verdicts if v.status == FAIL and v.check in structural]
+    broken = [v for v in verdicts if v.status == FAIL and v.check in structural and not v.beside]
     if broken:
         first = broken[0]
         raise StepError("not-proven", f"{first.check}: {first.evidence}", first.remedy)

@@ -86,7 +86,8 @@ def prove(proof: Proof) -> list[Verdict]:
         if ours and (verdict.status != FAIL or name in _SYMPTOMS):
             more = f"; and {len(ours) - 1} more like it" if len(ours) > 1 else ""
             more += f"; {verdict.evidence}" if verdict.status == FAIL else ""
-            verdict = Verdict(name, ours[0].status, ours[0].evidence + more, ours[0].remedy)
+            first, beside = ours[0], verdict.status != FAIL
+            verdict = Verdict(name, first.status, first.evidence + more, first.remedy, beside)
         verdicts.append(verdict)
     return verdicts
 
