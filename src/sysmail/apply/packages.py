@@ -92,12 +92,16 @@ def came_for(
     """
     new = set(installed(writer, distro)) - set(before)
     ours = new & set(asked)
-    along = new & set(automatic(writer, distro)) - ours
+    along = new - ours
     if along and distro.dependencies:
         said = writer.ask([*distro.dependencies, *asked], timeout=60).out
         # Its lines without an indent; a name that only others provide is in brackets.
         along &= {line.partition(":")[0] for line in said.splitlines()}
+        # apt-get marks what came along all at once, and not at all when it is killed (measured).
+        along = along & set(automatic(writer, distro)) or along
     elif along:
+        along &= set(automatic(writer, distro))
+    if along and not distro.dependencies:
         said = writer.ask([*distro.would_remove, *sorted(ours | along)]).out
         along &= {line.split()[1] for line in said.splitlines() if line.startswith("Remv ")}
     return sorted(ours | along)
