@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Optional
 
@@ -21,13 +20,10 @@ from sysmail.host.port import Reader
 __all__ = [
     "LIMIT",
     "SYSLOG_FILES",
-    "Delivery",
     "by_postfix",
-    "deliveries",
     "last_fatal",
     "lines_since",
     "losses",
-    "queue_id_of",
 ]
 
 SYSLOG_FILES = ("/var/log/mail.log", "/var/log/maillog")
@@ -43,25 +39,6 @@ MINUTE, MONTH = 60.0, 30 * 86400.0
 
 LOST = "undeliverable postmaster notification discarded"
 """What bounce(8) says when the last notice about a message is gone (measured)."""
-
-_DELIVERY = re.compile(
-    r"postfix\S*/(\w+)\[\d+\]: ([0-9A-Za-z]+): to=<([^>]*)>(?:, orig_to=<([^>]*)>)?"
-    r", relay=([^\s,]+),(?: conn_use=\d+,)? delay=(\d+(?:\.\d+)?), delays=[^,]*"
-    r", dsn=(\d\.\d+\.\d+), status=(\w+) \((.*)\)$"
-)
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One attempt to hand a message on: the next hop's answer in its own words."""
-
-    queue_id: str
-    recipient: str
-    relay: str
-    delay: float
-    dsn: str
-    status: str
-    answer: str
 
 
 def lines_since(
@@ -146,37 +123,6 @@ def _journal(
     if said.status != 0 and said.err.strip():
         return None
     return said.out.splitlines()
-
-
-def deliveries(lines: list[str], queue_id: str = "") -> tuple[Delivery, ...]:
-    """Every attempt in the lines, or those of one message."""
-    found: list[Delivery] = []
-    for line in lines:
-        if queue_id and queue_id not in line:
-            continue
-        match = _DELIVERY.search(line)
-        if match and (not queue_id or match.group(2) == queue_id):
-            found.append(
-                Delivery(
-                    match.group(2),
-                    match.group(3),
-                    match.group(5),
-                    float(match.group(6)),
-                    match.group(7),
-                    match.group(8),
-                    match.group(9),
-                )
-            )
-    return tuple(found)
-
-
-def queue_id_of(lines: list[str], message_id: str) -> str:
-    """The queue id under which cleanup(8) took a Message-ID, with or without brackets; or empty."""
-    for line in lines:
-        match = re.search(r"/cleanup\[\d+\]: ([0-9A-Za-z]+): message-id=<(.*)>", line)
-        if match and match.group(2) == message_id.strip("<>"):
-            return match.group(1)
-    return ""
 
 
 def losses(reader: Reader, facts: Facts, maillog_file: str, since: float) -> Optional[list[str]]:

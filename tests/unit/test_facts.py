@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sysmail import maillog, queue, submissions
+from sysmail import queue, submissions
 from sysmail.distro import DISTROS, choose
 from sysmail.facts import collect, parse
 from unit.cases import cases, text
@@ -37,8 +37,6 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "submissions": submissions.parse,
     **{f"packages of {r.name}": partial(parse.packages, manager=r.name) for r in DISTROS},
     "queue": queue.parse,
-    "deliveries": lambda said: maillog.deliveries(said.splitlines()),
-    "queue_id_of": lambda said: maillog.queue_id_of(said.splitlines(), "a@b"),
 }
 
 # These take what another parser has made of the text.

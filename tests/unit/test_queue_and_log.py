@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, Optional
 
 import pytest
@@ -81,8 +80,6 @@ def test_maillog_cases(_folder: str, case: dict[str, Any], collected: str) -> No
     host, about, log_file = _logging_host(collected, case["input"])
     lines = maillog.lines_since(host, about, log_file, 0)
     assert lines == case["input"]
-    assert [asdict(found) for found in maillog.deliveries(lines)] == case["deliveries"]
-    assert maillog.queue_id_of(lines, case["message_id"]) == case["queue_id"]
     lost = maillog.losses(host, about, log_file, 0)
     assert lost is not None
     assert len(lost) == case["lost"]
@@ -105,17 +102,6 @@ def _logging_host(collected: str, lines: list[str]) -> tuple[FakeHost, Facts, st
     path = "/var/log/postfix.log" if collected == "file" else "/var/log/mail.log"
     plain.put(path, text(lines))
     return plain, facts(systemd=False), path if collected == "file" else ""
-
-
-def test_deliveries_of_one_message_only() -> None:
-    """Asked for one queue id, a message whose text holds that id is not taken for it."""
-    line = (
-        "Nov 22 10:31:06 web1 postfix/smtp[1]: {0}: to=<{1}@x.example>, relay=mx:25, delay=1,"
-        " delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)"
-    )
-    lines = [line.format("4AAAAAAAAA", "4BBBBBBBBB"), line.format("4BBBBBBBBB", "b")]
-    assert [d.queue_id for d in maillog.deliveries(lines, "4BBBBBBBBB")] == ["4BBBBBBBBB"]
-    assert len(maillog.deliveries(lines)) == 2
 
 
 def test_lines_before_the_moment_are_left_out() -> None:
