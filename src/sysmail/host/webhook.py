@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import urllib.error
@@ -82,5 +83,7 @@ def _reason(error: object) -> str:
         return f"its certificate cannot be trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or type(error).__name__}"
+    if isinstance(error, socket.timeout):  # TimeoutError has no words of its own
+        return "it timed out"
     words: Optional[str] = getattr(error, "strerror", None)
     return words or type(error).__name__
