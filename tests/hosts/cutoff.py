@@ -322,14 +322,14 @@ def applied(bench: Bench) -> None:
 
 
 CHANGES = (
-    Change("first apply", ("apply",), bare, direct, typical=330),
-    Change("in place of another", ("apply",), bare, direct, other=True, typical=420),
-    Change("policy change", ("apply",), relay, another_admin, sends=True, typical=140),
-    Change("next hop to hold", ("apply",), relay, hold, sends=True, typical=140),
-    Change("next hop to a login", ("apply",), relay, relay_to_mailu, sends=True, typical=160),
-    Change("rollback", ("rollback",), applied_twice, sends=True, typical=100),
-    Change("route to mailu", ("apply",), relay_with_mail_for_mailu, mailu, sends=True, typical=250),
-    Change("route to relay", ("apply",), on_mailu, relay_to_mailu, sends=True, typical=250),
+    Change("first apply", ("apply",), bare, direct, typical=660),
+    Change("in place of another", ("apply",), bare, direct, other=True, typical=720),
+    Change("policy change", ("apply",), relay, another_admin, sends=True, typical=490),
+    Change("next hop to hold", ("apply",), relay, hold, sends=True, typical=320),
+    Change("next hop to a login", ("apply",), relay, relay_to_mailu, sends=True, typical=400),
+    Change("rollback", ("rollback",), applied_twice, sends=True, typical=145),
+    Change("route to mailu", ("apply",), relay_with_mail_for_mailu, mailu, sends=True, typical=900),
+    Change("route to relay", ("apply",), on_mailu, relay_to_mailu, sends=True, typical=640),
     Change("remove", ("remove",), applied, typical=150),
     Change("try", ("try",), bare, typical=350),
 )

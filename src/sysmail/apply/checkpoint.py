@@ -92,8 +92,9 @@ class Checkpoint:
     ``handed_over``: its packages were left to somebody else, whose package manager may
     outlive whatever happens to us. ``watch``: the timer of the watch ran before.
     ``fetching``: packages are being downloaded, so that the lock that a package manager left
-    which was killed with us is ours. ``notes`` are what a person has to be told of the way
-    back, by whoever ends it.
+    which was killed with us is ours. ``going_back``: it was in force, and a rollback or a remove
+    has begun to undo it. ``notes`` are what a person has to be told of the way back, by whoever
+    ends it.
     """
 
     number: int
@@ -127,6 +128,7 @@ class Checkpoint:
     handed_over: bool = False
     watch: bool = False
     fetching: bool = False
+    going_back: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -16,7 +16,14 @@ from sysmail.errors import HostError, RefusedError, StepError, SysmailError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Reader, Writer
 
-__all__ = ["count_waiting", "let_leave", "refuse_stuck", "refuse_waiting", "stop_empty"]
+__all__ = [
+    "count_waiting",
+    "let_leave",
+    "refuse_stuck",
+    "refuse_waiting",
+    "reopen",
+    "stop_empty",
+]
 
 REMEDY = (
     "see `sysmail queue list`; bring the next hop back, or `sysmail queue release` or `delete` "
@@ -106,17 +113,18 @@ def stop_empty(writer: Writer, facts: Facts, say: Callable[[str], None]) -> None
     try:
         stop_for_good(writer, facts, say)
     except (StepError, HostError) as error:
-        _reopen(writer, facts)
+        reopen(writer, facts)
         if error.code == "queue-not-drained":
             raise _stays(error, goes=True) from error
         raise
     count = count_waiting(writer, facts)
     if count:
-        _reopen(writer, facts)
+        reopen(writer, facts)
         raise refuse_waiting(count)
 
 
-def _reopen(writer: Writer, facts: Facts) -> None:
+def reopen(writer: Writer, facts: Facts) -> None:
+    """Postfix runs again, now and at boot, and takes mail."""
     open_sendmail(writer)
     service.act(writer, facts, "enable")
     service.act(writer, facts, "restart")

@@ -82,7 +82,7 @@ def let_end(writer: Writer, distro: Distro, seconds: float, say: Callable[[str],
 
 
 def came_for(
-    writer: Writer, distro: Distro, asked: Sequence[str], before: Sequence[str]
+    writer: Writer, distro: Distro, asked: Sequence[str], before: Sequence[str], *, cut_off: bool
 ) -> list[str]:
     """Those of ``asked`` that are installed, and what came for their sake alone.
 
@@ -97,8 +97,9 @@ def came_for(
         said = writer.ask([*distro.dependencies, *asked], timeout=60).out
         # Its lines without an indent; a name that only others provide is in brackets.
         along &= {line.partition(":")[0] for line in said.splitlines()}
+        marked = along & set(automatic(writer, distro))
         # apt-get marks what came along all at once, and not at all when it is killed (measured).
-        along = along & set(automatic(writer, distro)) or along
+        along = along if cut_off and not marked else marked
     elif along:
         along &= set(automatic(writer, distro))
     if along and not distro.dependencies:

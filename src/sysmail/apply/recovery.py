@@ -10,8 +10,10 @@ from sysmail.apply.checkpoint import WAITING, Checkpoint, Store, finish, save
 from sysmail.apply.retire import open_sendmail
 from sysmail.apply.scratch import take_away
 from sysmail.apply.undo import tidy, undo
+from sysmail.apply.undo_packages import brought, lost
 from sysmail.errors import RefusedError
 from sysmail.facts.collect import collect
+from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 
 __all__ = ["is_pending", "recover", "revert"]
@@ -50,12 +52,15 @@ def recover(writer: Writer, say: Callable[[str], None]) -> list[str]:
         notes: list[str] = []
         with signals.held():
             kept = revert(writer, checkpoint, say, notes)
-        told += [kept or f"{_a(checkpoint.kind)} that was cut off has been undone", *notes]
+        told += [kept or _undone(checkpoint), *notes]
     return told
 
 
-def _a(word: str) -> str:
-    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
+def _undone(checkpoint: Checkpoint) -> str:
+    kind = checkpoint.kind
+    if checkpoint.going_back:
+        return f"the way back from {kind} {checkpoint.number}, which was cut off, is at its end"
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} that was cut off has been undone"
 
 
 def is_pending(
@@ -127,9 +132,23 @@ def revert(
         facts = collect(writer)
         if not facts.master_running:
             service.act(writer, facts, "start")
+        _take_stock(writer, facts, checkpoint)
         finish(writer, checkpoint)
         return f"{error.message}: it stays as it is now; `sysmail apply` goes on from there"
     return ""
+
+
+def _take_stock(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
+    """Of what stays after all: which packages are its own, so that a later way back knows them."""
+    if checkpoint.packages_removing is not None:
+        service.act(writer, facts, "enable")  # a removal that came as far as stopping Postfix
+    elif checkpoint.packages_asked and checkpoint.packages_brought is None:
+        came = brought(writer, checkpoint, facts)
+        along = packages.automatic(writer, facts.distro) if facts.distro is not None else []
+        checkpoint.packages_lost = lost(checkpoint, facts)
+        checkpoint.packages_brought = came
+        checkpoint.packages_along = sorted(set(along) & set(came))
+    checkpoint.packages_removing = None
 
 
 def _drop_messages_of_a_try(writer: Writer) -> None:

@@ -23,6 +23,9 @@ from sysmail.host.port import Writer
 __all__ = ["why_not_started"]
 
 CONFIG = f"{ROOT}/etc"
+_NOT_RUN = (124, 126, 127)
+"""It did not end in time, or could not be run: that says nothing of the configuration."""
+
 _FATAL = re.compile(r"(?:fatal|panic): (.*)")
 
 
@@ -36,7 +39,7 @@ def why_not_started(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> str
             if data is not None:
                 writer.write(f"{CONFIG}/{name}", data, 0o600)
         done = writer.run(["postfix", "-c", CONFIG, "check"])
-        if done.status == 0:
+        if done.status in (0, *_NOT_RUN):
             return ""
         said = writer.ask(["postconf", "-c", CONFIG, "-M"]).err
     except HostError:

@@ -177,7 +177,11 @@ class Transaction:
         before = set(self.checkpoint.packages_before)
         now = packages.installed(self._writer, self._distro())
         self.checkpoint.packages_brought = packages.came_for(
-            self._writer, self._distro(), self.checkpoint.packages_asked, sorted(before)
+            self._writer,
+            self._distro(),
+            self.checkpoint.packages_asked,
+            sorted(before),
+            cut_off=False,
         )
         self.checkpoint.packages_lost = sorted(before - set(now))
         if self.checkpoint.handed_over:

@@ -187,6 +187,7 @@ def _start_way_back(
             checkpoint.packages_by_hand = keepers.by_hand(writer, facts.distro, along)
     _place_guard(writer, checkpoint)
     former, checkpoint.state = checkpoint.state, "undoing"
+    checkpoint.going_back |= former == "done"
     try:
         save(writer, checkpoint)
     except HostError:
@@ -290,7 +291,7 @@ def tidy(writer: Writer) -> None:
 
 def _still(facts: Facts, broken: str) -> str:
     """The sentence for a Postfix whose former files are broken, whoever broke them."""
-    now = "still runs with the configuration that it was started with"
+    now = "still runs, though what it starts now reads the broken files"
     return (
         f"Postfix {now if facts.master_running else 'does not run'}; it will not start again until "
         f"its files, which are as they were before, are mended: {broken}"

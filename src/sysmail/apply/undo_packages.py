@@ -7,7 +7,7 @@ from typing import Callable
 from sysmail.apply import keepers, leaving, neighbour, packages, service
 from sysmail.apply.checkpoint import Checkpoint, save
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
-from sysmail.errors import RefusedError
+from sysmail.errors import RefusedError, StepError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 
@@ -35,9 +35,22 @@ def undo_packages(
     except RefusedError:
         # Nothing was undone, so a later command must not go on with it by itself.
         if former == "done":
-            checkpoint.state, checkpoint.packages_removing = former, None
-            save(writer, checkpoint)
+            _stay(writer, checkpoint)
         raise
+    except StepError:
+        # As above, where the package manager has not removed Postfix: it takes mail again.
+        whole = packages.installed(writer, facts.distro) if facts.distro is not None else {}
+        ours = "postfix" in (checkpoint.packages_removing or [])
+        if former == "done" and ours and "postfix" in whole and not checkpoint.packages_lost:
+            leaving.reopen(writer, facts)
+            _stay(writer, checkpoint)
+        raise
+
+
+def _stay(writer: Writer, checkpoint: Checkpoint) -> None:
+    """In force, as before the way back began."""
+    checkpoint.state, checkpoint.packages_removing, checkpoint.going_back = "done", None, False
+    save(writer, checkpoint)
 
 
 def _remove_packages(
@@ -125,4 +138,4 @@ def brought(writer: Writer, checkpoint: Checkpoint, facts: Facts) -> list[str]:
     if facts.distro is None:
         return []
     asked = checkpoint.packages_asked
-    return packages.came_for(writer, facts.distro, asked, checkpoint.packages_before)
+    return packages.came_for(writer, facts.distro, asked, checkpoint.packages_before, cut_off=True)

@@ -25,15 +25,21 @@ class Progress:
         words = "".join(c if c.isprintable() else " " for c in text)
         line = f"{time.monotonic() - self._started:5.1f} s  {words}"
         if self._terminal:
-            sys.stderr.write(f"\r\033[K{line[:110]}")
+            self._write(f"\r\033[K{line[:110]}")
             self._open = True
         else:
-            sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+            self._write(line + "\n")
 
     def done(self) -> None:
         """Leave the line to whatever is printed next."""
         if self._open:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
+            self._write("\r\033[K")
             self._open = False
+
+    def _write(self, text: str) -> None:
+        """A terminal or a reader that has gone is told nothing more, and stops nothing."""
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._quiet, self._open = True, False
