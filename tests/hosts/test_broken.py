@@ -20,7 +20,7 @@ from onhost import Ran, sysmail
 from lab import Host, Lab, NotOfferedError
 from sysmail.prove import CHECKS
 
-SAMPLES = 40
+SAMPLES = 25
 
 
 def _chosen() -> list[Fault]:
