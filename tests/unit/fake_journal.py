@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Optional
 
 from sysmail import logline
 from sysmail.host.port import Completed
@@ -15,14 +15,24 @@ __all__ = ["journalctl", "lines_of_journal"]
 POSTFIX_UID = 102
 
 
-def journalctl(argv: Sequence[str], lines: Sequence[str], now: float, uid: int = 0) -> Completed:
-    """What ``journalctl -o json`` prints of these lines, the newest first."""
+def journalctl(
+    argv: Sequence[str],
+    lines: Sequence[str],
+    now: float,
+    uid: int = 0,
+    uids: Optional[Mapping[str, int]] = None,
+) -> Completed:
+    """What ``journalctl -o json`` prints of these lines, the newest first.
+
+    They are of processes of ``uid``, those that hold a text of ``uids`` of that one.
+    """
     given = dict(zip(argv, argv[1:]))
     since, until = float(given.get("--since", "@0")[1:]), float(given.get("--until", "@9e9")[1:])
     pid = next((word[5:] for word in argv if word.startswith("_PID=")), "")
     rows: list[dict[str, Any]] = []
     for turn, line in enumerate(lines):
-        row = _entry(turn, line, uid, now)
+        whose = next((known for part, known in (uids or {}).items() if part in line), uid)
+        row = _entry(turn, line, whose, now)
         postfix = row["SYSLOG_IDENTIFIER"].startswith("postfix")
         if (
             postfix == ("-u" in argv)

@@ -118,12 +118,17 @@ class _Clocked(Machine):
         return _moment("Nov 22 12:00:00")
 
 
-def _journal_host(lines: Sequence[str], uid: int = 0) -> FakeHost:
-    """A host whose journal has these lines, and a journalctl that knows what is asked of it."""
+def _journal_host(
+    lines: Sequence[str], uid: int = 0, uids: Optional[dict[str, int]] = None
+) -> FakeHost:
+    """A host whose journal has these lines, and a journalctl that knows what is asked of it.
+
+    ``uids`` are users by what their lines hold; all others are of ``uid``.
+    """
     host = FakeHost()
     host.clock = _moment("Nov 22 12:00:00")
     host.put_directory("/run/systemd/system")
-    host.programs["journalctl"] = lambda argv, _in: journalctl(argv, lines, host.clock, uid)
+    host.programs["journalctl"] = lambda argv, _in: journalctl(argv, lines, host.clock, uid, uids)
     return host
 
 
@@ -360,13 +365,26 @@ def test_msmtp_on_the_route_mailu() -> None:
         " from=u@example.org recipients=gone@example.com mailsize=9 smtpstatus=550"
         " smtpmsg='550 5.1.1 no' errormsg='recipient refused' exitcode=EX_DATAERR",
     ]
-    host = _journal_host(lines, uid=1000)
+    host = _journal_host(lines, uids={"msmtp[9]": 62000, "msmtp[8]": 1000, "msmtp[7]": 62000})
     report = trace.run(host, "ops@example.com")
     message = report.details["messages"][0]
     assert (report.exit_code, message["entrance"]["uid"]) == (0, 1000)
     assert message["recipients"][0]["remote_queue_id"] == "4XwYh35Qz9"
     assert trace.run(host, "4XwYh35Qz9").exit_code == 0
     assert trace.run(host, "gone@example.com").exit_code == 1
+
+
+def test_what_others_log_as_msmtp_is_no_delivery() -> None:
+    """Anybody may log under msmtp's name; only what a user of DynamicUser= wrote is Mailu's."""
+    line = (
+        "Nov 22 10:00:01 web1 msmtp[9]: host=mail.example.org tls=on auth=on user=u@example.org"
+        " from=u@example.org recipients=ops@example.com mailsize=9 smtpstatus=250"
+        " smtpmsg='250 2.0.0 Ok: queued as 4XwYh35Qz9' exitcode=EX_OK"
+    )
+    for uid in (0, 1000, 61183, 65520):
+        report = trace.run(_journal_host([line], uid), "ops@example.com")
+        assert (report.exit_code, report.errors[0].code) == (3, "message-not-found")
+    assert trace.run(_journal_host([line], 62000), "ops@example.com").exit_code == 0
 
 
 def test_msmtp_into_the_relay() -> None:
