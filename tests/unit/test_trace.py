@@ -417,9 +417,28 @@ def test_suppressed_messages_are_told() -> None:
 
     host.programs["journalctl"] = with_notes
     assert suppressed(host, 0) == 123
+    asked = next(ask.what for ask in host.asked if any("MESSAGE_ID=" in w for w in ask.what))
+    assert "_TRANSPORT=driver" in asked
     report = trace.run(host, QUEUE_ID)
     assert report.details["suppressed"] == 123
     assert any("journald dropped 123 messages" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"MESSAGE": f"Suppressed {'9' * 5000} messages from postfix.service"},
+        {"MESSAGE": f"Suppressed {'9' * 10} messages from postfix.service"},
+        {"MESSAGE": ["Suppressed 1 messages from postfix.service"] * 2},
+        {"MESSAGE": None},
+        [],
+    ],
+)
+def test_no_note_of_journald_makes_counting_fail(entry: Any) -> None:
+    """What is no count that journald writes counts for nothing."""
+    host = FakeHost()
+    host.answer("journalctl", json.dumps(entry) + "\n")
+    assert suppressed(host, 0) == 0
 
 
 def test_a_long_queue_id_tells_when() -> None:

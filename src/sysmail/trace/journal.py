@@ -24,6 +24,7 @@ SECONDS = 120.0
 
 _SUPPRESSED = "a596d6fe7bfa4994828e72309e95d61e"
 """MESSAGE_ID of journald's notes about messages that its rate limit dropped (sd-messages.h)."""
+_DROPPED = re.compile(r"Suppressed ([0-9]{1,9}) messages from postfix")
 
 _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_UID"
 _UNITS = ("-u", "postfix*")
@@ -152,12 +153,14 @@ def _line(row: str) -> Optional[LogLine]:
 def suppressed(reader: Reader, since: float) -> int:
     """How many messages of Postfix's units journald's rate limit has dropped since (seconds)."""
     argv = ["journalctl", "-q", "--no-pager", "-o", "json", "--output-fields=MESSAGE,N_DROPPED"]
-    argv += [f"MESSAGE_ID={_SUPPRESSED}", "--since", f"@{since:.6f}", "-n", str(LIMIT)]
+    # MESSAGE_ID is the sender's own word; the transport is journald's.
+    argv += [f"MESSAGE_ID={_SUPPRESSED}", "_TRANSPORT=driver"]
+    argv += ["--since", f"@{since:.6f}", "-n", str(LIMIT)]
     count = 0
     for row in reader.ask(argv).out.splitlines():
         try:
-            match = re.match(r"Suppressed (\d+) messages from postfix", json.loads(row)["MESSAGE"])
-        except (ValueError, TypeError, KeyError):
+            match = _DROPPED.match(json.loads(row)["MESSAGE"])
+            count += int(match.group(1)) if match else 0
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
-        count += int(match.group(1)) if match else 0
     return count
