@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sysmail import logline
@@ -27,11 +27,13 @@ from sysmail.host.machine import Machine
 from sysmail.host.port import Completed
 from sysmail.logline import LogLine
 from sysmail.report import Report
+from sysmail.trace import msmtp_log
 from sysmail.trace.events import LONGEST, WHOLE, read
 from sysmail.trace.files import rotated
 from sysmail.trace.journal import Journal, arrival_of, suppressed
 from sysmail.trace.narrate import as_data
 from sysmail.trace.story import session_after, stories
+from sysmail.watch import runaway
 from unit.cases import cases, text
 from unit.fake_host import FakeHost
 from unit.fake_journal import journalctl
@@ -481,13 +483,33 @@ def test_stamps(stamp: str, now: str, expected: str) -> None:
     assert (line.daemon, line.pid, line.queue_id, line.text) == ("smtp", 7, "8F3D92A0C1", "x")
 
 
+_BEGUN = "*** ENVELOPE RECORDS 8F3D92A0C1 ***\n*** MESSAGE CONTENTS \nReceived: by h (Postfix"
+_MANY = "9" * 5000
+"""More digits than int() takes."""
+
+
 @given(st.text())
+@example(f"Nov {_MANY} 10:00:00 web1 postfix/smtp[1]: x")
+@example(f"Nov 22 10:00:00 web1 postfix/smtp[{_MANY}]: x")
+@example(
+    "host=mail.example.org tls=on auth=on recipients=a@b "
+    f"mailsize={_MANY} smtpmsg='250 ok' exitcode=EX_OK"
+)
+@example(f"8F3D92A0C1: uid={_MANY} from=<a>")
+@example(f"{_BEGUN}, from userid {_MANY})")
+@example(f"from=<a>, size={_MANY}, nrcpt={_MANY} (queue active)")
+@example(f"uid={_MANY} from=<a>")
+@example(f"to=<a@b>, relay=none, delay={_MANY}, delays={_MANY}/0/0/0, dsn=2.0.0, status=sent (ok)")
 def test_any_text_may_stand_in_a_log(line: str) -> None:
-    """No line makes reading fail, in a file or as a message."""
+    """No line makes reading fail, in a file or as a message; all of it can be told in JSON."""
     logline.parse(line, 0.0)
+    msmtp_log.parse([LogLine(1.0, "msmtp", 1, "", line)])
+    runaway.parse([line])
+    runaway.origins(line)
     parsed = logline.said(1.0, "postfix/smtp", 1, f"8F3D92A0C1: {line}")
     if parsed.queue_id:
-        json.dumps([as_data(story, {}) for story in stories([parsed], parsed.queue_id)])
+        told = [as_data(story, {}) for story in stories([parsed], parsed.queue_id)]
+        json.dumps(told, allow_nan=False)
 
 
 def test_a_session_of_another_process_is_not_taken() -> None:

@@ -25,7 +25,7 @@ _LINE = re.compile(
     r"^host=(?P<host>\S+) tls=(?P<tls>\w+) auth=\w+.*?(?: from=(?P<sender>\S*))? "
     r"recipients=(?P<recipients>\S+) (?P<more>.*)exitcode=(?P<code>EX_\w+)$"
 )
-_SIZE = re.compile(r"mailsize=(\d+)")
+_SIZE = re.compile(r"mailsize=([0-9]{1,18})\b")
 _ANSWER = re.compile(r"(?:smtpmsg|errormsg)='(.*?)'(?: |$)")
 PAIRED = 120.0
 """Seconds: as long the program's own msmtp waits for msmtpd at most, and its line comes after."""
