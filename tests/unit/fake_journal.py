@@ -29,15 +29,19 @@ def journalctl(
     given = dict(zip(argv, argv[1:]))
     since, until = float(given.get("--since", "@0")[1:]), float(given.get("--until", "@9e9")[1:])
     pid = next((word[5:] for word in argv if word.startswith("_PID=")), "")
+    user = next((word[5:] for word in argv if word.startswith("_UID=")), "")
     rows: list[dict[str, Any]] = []
     for turn, line in enumerate(lines):
         whose = next((known for part, known in (uids or {}).items() if part in line), uid)
         row = _entry(turn, line, whose, now)
-        postfix = row["SYSLOG_IDENTIFIER"].startswith("postfix")
+        # postsuper(1) runs in the unit of who called it, not in Postfix's.
+        tag = row["SYSLOG_IDENTIFIER"]
+        postfix = tag.startswith("postfix") and tag != "postfix/postsuper"
         if (
             postfix == ("-u" in argv)
-            and row["SYSLOG_IDENTIFIER"] == given.get("-t", row["SYSLOG_IDENTIFIER"])
+            and tag == given.get("-t", tag)
             and pid in ("", row["SYSLOG_PID"])
+            and user in ("", row["_UID"])
             and since <= int(row["__REALTIME_TIMESTAMP"]) / 1e6 <= until
             and not any(word.startswith("MESSAGE_ID=") for word in argv)
             and re.search(given.get("-g", ""), row["MESSAGE"])

@@ -36,9 +36,10 @@ from sysmail.trace.story import session_after, stories
 from sysmail.watch import runaway
 from unit.cases import cases, text
 from unit.fake_host import FakeHost
-from unit.fake_journal import journalctl
+from unit.fake_journal import POSTFIX_UID, journalctl
 
 LOG = "/var/log/mail.log"
+ACCOUNT = f"postfix:x:{POSTFIX_UID}:105::/var/spool/postfix:/usr/sbin/nologin\n"
 QUEUE_ID = "4XwYh24jQGz3mK"
 
 
@@ -130,7 +131,11 @@ def _journal_host(
     host = FakeHost()
     host.clock = _moment("Nov 22 12:00:00")
     host.put_directory("/run/systemd/system")
-    host.programs["journalctl"] = lambda argv, _in: journalctl(argv, lines, host.clock, uid, uids)
+    known = {"postfix/postsuper": POSTFIX_UID, **(uids or {})}
+    host.programs["journalctl"] = lambda argv, _in: journalctl(argv, lines, host.clock, uid, known)
+    host.programs["getent"] = lambda argv, _in: Completed(
+        tuple(argv), *((0, ACCOUNT, "") if argv[-1] == "postfix" else (2, "", ""))
+    )
     return host
 
 
@@ -291,6 +296,17 @@ def test_newest_messages_of_a_recipient_in_full() -> None:
     assert report.exit_code == 0
     # As a sender alone it is nobody's recipient.
     assert trace.run(_host(lines[1:2]), "ops@example.com").exit_code == 3
+
+
+def test_only_postsuper_deletes_by_hand() -> None:
+    """What others log under its name has deleted nothing: it logs as Postfix's own user."""
+    lines = [
+        f"Nov 22 10:00:00 web1 postfix/pickup[88]: {QUEUE_ID}: uid=0 from=<root>",
+        f"Nov 22 10:05:00 web1 postfix/postsuper[91]: {QUEUE_ID}: removed",
+    ]
+    assert trace.run(_journal_host(lines), QUEUE_ID).exit_code == 1
+    host = _journal_host(lines, uids={"postfix/postsuper": 1000})
+    assert trace.run(host, QUEUE_ID).exit_code == 3
 
 
 def test_a_user_is_named() -> None:
@@ -454,9 +470,12 @@ def test_journal_is_asked_for_one_message_only() -> None:
     """The journal is searched with a pattern, from the id's own moment on, by unit."""
     host = FakeHost()
     host.answer("journalctl")
+    host.answer("getent", ACCOUNT)
     Journal(host).of("4dDN8h4zQGz3mK")
-    asked = host.asked[-1].what
+    asked, _, by_hand = (ask.what for ask in host.asked[-3:])
     assert asked[asked.index("-u") + 1] == "postfix*"
+    assert by_hand[by_hand.index("-t") + 1] == "postfix/postsuper"
+    assert f"_UID={POSTFIX_UID}" in by_hand
     assert "4dDN8h4zQGz3mK" in asked[asked.index("-g") + 1]
     since = float(asked[asked.index("--since") + 1][1:])
     assert since == pytest.approx((arrival_of("4dDN8h4zQGz3mK") or 0) - 3600)
