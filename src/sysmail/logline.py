@@ -17,10 +17,12 @@ __all__ = ["LogLine", "is_repeated", "moment", "parse", "said"]
 
 _MONTH_NAMES = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
-_STAMP = re.compile(r"([A-Z][a-z]{2}) +(\d+) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)(\.\d+)?")
+_STAMP = re.compile(r"([A-Z][a-z]{2}) +(\d{1,2}) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)(\.\d+)?")
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:?\d\d)?")
 # The word before the program is the facility where BusyBox's syslogd writes.
-_REST = re.compile(r" (?:\S+ )(?:[a-z0-9]+\.[a-z]+ )?([^\s\[:]+)(?:\[(\d+)\])?: (.*)$", re.DOTALL)
+_REST = re.compile(
+    r" (?:\S+ )(?:[a-z0-9]+\.[a-z]+ )?([^\s\[:]+)(?:\[(\d{1,10})\])?: (.*)$", re.DOTALL
+)
 _QUEUE_ID = re.compile(r"([0-9A-F]{6,}|(?=[A-Za-z]*\d)[0-9A-Za-z]{10,}|NOQUEUE): ")
 LEAP = 29
 HOUR, SLACK = 3600.0, 60.0

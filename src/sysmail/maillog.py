@@ -20,6 +20,7 @@ from sysmail.host.port import Reader
 __all__ = [
     "LIMIT",
     "SYSLOG_FILES",
+    "by_owner",
     "by_postfix",
     "last_fatal",
     "lines_since",
@@ -157,7 +158,11 @@ def by_postfix(reader: Reader, facts: Facts) -> str:
     on Debian 12 and on Arch: pickup, smtpd, cleanup, qmgr, bounce and smtp run as mail_owner.)
     HostError where that user is not known.
     """
-    owner = facts.postfix["mail_owner"] if facts.postfix is not None else ""
+    return by_owner(reader, facts.postfix["mail_owner"] if facts.postfix is not None else "")
+
+
+def by_owner(reader: Reader, owner: str) -> str:
+    """The same where mail_owner is known already."""
     said = reader.ask(["getent", "passwd", owner or "postfix"], timeout=5)
     fields = said.out.split(":")
     if said.status != 0 or len(fields) < 3 or not fields[2].isdigit():

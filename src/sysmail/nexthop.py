@@ -73,7 +73,7 @@ def _expect_greeting(session: SmtpSession) -> None:
 def _check_size(session: SmtpSession, extensions: list[str], policy: Policy) -> None:
     for line in extensions:
         words = line.split()
-        if words[:1] == ["SIZE"] and len(words) > 1 and words[1].isdigit():
+        if words[:1] == ["SIZE"] and re.fullmatch("[0-9]{1,18}", "".join(words[1:2])):
             limit = int(words[1])
             if 0 < limit < policy.limits.message_size:
                 raise HostError(

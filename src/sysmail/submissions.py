@@ -9,7 +9,7 @@ from typing import Optional
 
 from sysmail.host.port import Reader
 
-__all__ = ["Submission", "parse", "since"]
+__all__ = ["DYNAMIC_USERS", "Submission", "parse", "since"]
 
 _LINE = re.compile(r"^host=(\S+) tls=\w+ auth=\w+.* recipients=(\S+) (.*)exitcode=(EX_\w+)$")
 _ANSWER = re.compile(r"smtpmsg='(.*?)'(?: |$)")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from onhost import SYSMAIL, apply, policy, send_smtp, sendmail, sysmail
+from onhost import SYSMAIL, apply, policy, queue, send_smtp, sendmail, sysmail
 
 from lab import FreshHost, Host, Lab, Rule
 from lab.machine import wait_until
@@ -131,3 +131,38 @@ def _nothing_is_dropped(host: Host) -> None:
         assert "LogRateLimitBurst=1000000" in block
     report = json.loads(host.run([SYSMAIL, "--json", "status"], check=False).stdout)
     assert report["suppressed"] == 0
+
+
+WATCHED = 'admin = "ops@example.org"\n[alert]\ncommand = ["/bin/true"]\n[limits]\nrunaway = 10\n'
+NOTE = "MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e\\nMESSAGE=Suppressed 9 messages from postfix"
+
+
+def test_what_was_done_to_the_queue(lab: Lab, fresh_host: FreshHost) -> None:
+    """Held by the watch, then deleted: both are in the story. Nobody else says what was dropped."""
+    host = fresh_host(packages=["postfix"])
+    policy(host, WATCHED)
+    apply(host)
+    lab.cut(lab.mx)
+    try:
+        for number in range(12):
+            sendmail(host, f"Subject: {number}\n\n", "a@example.net", user="alice")
+        wait_until("all wait", lambda: len(queue(host)) == 12)
+        host.run("systemctl start sysmail-watch.service", check=False)
+        held = [message["queue_id"] for message in queue(host) if message["queue"] == "hold"]
+        assert len(held) == 2
+        waits = sysmail(host, "trace", held[0])
+        assert waits.status == 3
+        assert "put on hold" in _told(waits.report["messages"][0])
+        assert sysmail(host, "queue", "delete", held[0]).status == 0
+        gone = sysmail(host, "trace", held[0])
+    finally:
+        lab.join(lab.mx)
+    assert gone.status == 1
+    assert _told(gone.report["messages"][0]).endswith("deleted from the queue by hand")
+    host.run(["sh", "-c", f"printf '{NOTE}\\n' | logger --journald"], user="alice")
+    assert sysmail(host, "status").report["suppressed"] == 0
+    # journald's own, once it hears of the unit again.
+    flood = "seq 5000; for i in $(seq 60); do sleep 1; echo $i; done"
+    limit = ["-p", "LogRateLimitIntervalSec=500ms", "-p", "LogRateLimitBurst=1"]
+    host.run(["systemd-run", "--unit=postfix-flood", *limit, "sh", "-c", flood])
+    wait_until("what was dropped is told", lambda: sysmail(host, "status").report["suppressed"])

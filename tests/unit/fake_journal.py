@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Optional
 
 from sysmail import logline
 from sysmail.host.port import Completed
@@ -15,19 +15,33 @@ __all__ = ["journalctl", "lines_of_journal"]
 POSTFIX_UID = 102
 
 
-def journalctl(argv: Sequence[str], lines: Sequence[str], now: float, uid: int = 0) -> Completed:
-    """What ``journalctl -o json`` prints of these lines, the newest first."""
+def journalctl(
+    argv: Sequence[str],
+    lines: Sequence[str],
+    now: float,
+    uid: int = 0,
+    uids: Optional[Mapping[str, int]] = None,
+) -> Completed:
+    """What ``journalctl -o json`` prints of these lines, the newest first.
+
+    They are of processes of ``uid``, those that hold a text of ``uids`` of that one.
+    """
     given = dict(zip(argv, argv[1:]))
     since, until = float(given.get("--since", "@0")[1:]), float(given.get("--until", "@9e9")[1:])
     pid = next((word[5:] for word in argv if word.startswith("_PID=")), "")
+    user = next((word[5:] for word in argv if word.startswith("_UID=")), "")
     rows: list[dict[str, Any]] = []
     for turn, line in enumerate(lines):
-        row = _entry(turn, line, uid, now)
-        postfix = row["SYSLOG_IDENTIFIER"].startswith("postfix")
+        whose = next((known for part, known in (uids or {}).items() if part in line), uid)
+        row = _entry(turn, line, whose, now)
+        # postsuper(1) runs in the unit of who called it, not in Postfix's.
+        tag = row["SYSLOG_IDENTIFIER"]
+        postfix = tag.startswith("postfix") and tag != "postfix/postsuper"
         if (
             postfix == ("-u" in argv)
-            and row["SYSLOG_IDENTIFIER"] == given.get("-t", row["SYSLOG_IDENTIFIER"])
+            and tag == given.get("-t", tag)
             and pid in ("", row["SYSLOG_PID"])
+            and user in ("", row["_UID"])
             and since <= int(row["__REALTIME_TIMESTAMP"]) / 1e6 <= until
             and not any(word.startswith("MESSAGE_ID=") for word in argv)
             and re.search(given.get("-g", ""), row["MESSAGE"])

@@ -162,6 +162,8 @@ def test_greeting_that_is_none(next_hop: NextHop, greeting: str, code: str) -> N
         {"EHLO": "250-x\n250-SIZE 0\n250 AUTH PLAIN"},
         {"EHLO": "250-x\n250-SIZE\n250 AUTH PLAIN"},
         {"EHLO": "250-x\n250-SIZE many\n250 AUTH PLAIN"},
+        {"EHLO": "250-x\n250-SIZE ²\n250 AUTH PLAIN"},
+        {"EHLO": f"250-x\n250-SIZE {'9' * 5000}\n250 AUTH PLAIN"},
         {"MAIL": "450 4.2.1 rate limit"},
         {"RCPT": "450 4.7.1 greylisted"},
         {"RCPT": "251 will forward"},

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sysmail import logline
@@ -27,16 +27,19 @@ from sysmail.host.machine import Machine
 from sysmail.host.port import Completed
 from sysmail.logline import LogLine
 from sysmail.report import Report
+from sysmail.trace import msmtp_log
 from sysmail.trace.events import LONGEST, WHOLE, read
 from sysmail.trace.files import rotated
 from sysmail.trace.journal import Journal, arrival_of, suppressed
 from sysmail.trace.narrate import as_data
 from sysmail.trace.story import session_after, stories
+from sysmail.watch import runaway
 from unit.cases import cases, text
 from unit.fake_host import FakeHost
-from unit.fake_journal import journalctl
+from unit.fake_journal import POSTFIX_UID, journalctl
 
 LOG = "/var/log/mail.log"
+ACCOUNT = f"postfix:x:{POSTFIX_UID}:105::/var/spool/postfix:/usr/sbin/nologin\n"
 QUEUE_ID = "4XwYh24jQGz3mK"
 
 
@@ -118,12 +121,21 @@ class _Clocked(Machine):
         return _moment("Nov 22 12:00:00")
 
 
-def _journal_host(lines: Sequence[str], uid: int = 0) -> FakeHost:
-    """A host whose journal has these lines, and a journalctl that knows what is asked of it."""
+def _journal_host(
+    lines: Sequence[str], uid: int = 0, uids: Optional[dict[str, int]] = None
+) -> FakeHost:
+    """A host whose journal has these lines, and a journalctl that knows what is asked of it.
+
+    ``uids`` are users by what their lines hold; all others are of ``uid``.
+    """
     host = FakeHost()
     host.clock = _moment("Nov 22 12:00:00")
     host.put_directory("/run/systemd/system")
-    host.programs["journalctl"] = lambda argv, _in: journalctl(argv, lines, host.clock, uid)
+    known = {"postfix/postsuper": POSTFIX_UID, **(uids or {})}
+    host.programs["journalctl"] = lambda argv, _in: journalctl(argv, lines, host.clock, uid, known)
+    host.programs["getent"] = lambda argv, _in: Completed(
+        tuple(argv), *((0, ACCOUNT, "") if argv[-1] == "postfix" else (2, "", ""))
+    )
     return host
 
 
@@ -286,6 +298,17 @@ def test_newest_messages_of_a_recipient_in_full() -> None:
     assert trace.run(_host(lines[1:2]), "ops@example.com").exit_code == 3
 
 
+def test_only_postsuper_deletes_by_hand() -> None:
+    """What others log under its name has deleted nothing: it logs as Postfix's own user."""
+    lines = [
+        f"Nov 22 10:00:00 web1 postfix/pickup[88]: {QUEUE_ID}: uid=0 from=<root>",
+        f"Nov 22 10:05:00 web1 postfix/postsuper[91]: {QUEUE_ID}: removed",
+    ]
+    assert trace.run(_journal_host(lines), QUEUE_ID).exit_code == 1
+    host = _journal_host(lines, uids={"postfix/postsuper": 1000})
+    assert trace.run(host, QUEUE_ID).exit_code == 3
+
+
 def test_a_user_is_named() -> None:
     """The uid of the entrance has its name where the host knows one."""
     host = _host(cases("trace")[0].values[1]["input"])
@@ -360,13 +383,26 @@ def test_msmtp_on_the_route_mailu() -> None:
         " from=u@example.org recipients=gone@example.com mailsize=9 smtpstatus=550"
         " smtpmsg='550 5.1.1 no' errormsg='recipient refused' exitcode=EX_DATAERR",
     ]
-    host = _journal_host(lines, uid=1000)
+    host = _journal_host(lines, uids={"msmtp[9]": 62000, "msmtp[8]": 1000, "msmtp[7]": 62000})
     report = trace.run(host, "ops@example.com")
     message = report.details["messages"][0]
     assert (report.exit_code, message["entrance"]["uid"]) == (0, 1000)
     assert message["recipients"][0]["remote_queue_id"] == "4XwYh35Qz9"
     assert trace.run(host, "4XwYh35Qz9").exit_code == 0
     assert trace.run(host, "gone@example.com").exit_code == 1
+
+
+def test_what_others_log_as_msmtp_is_no_delivery() -> None:
+    """Anybody may log under msmtp's name; only what a user of DynamicUser= wrote is Mailu's."""
+    line = (
+        "Nov 22 10:00:01 web1 msmtp[9]: host=mail.example.org tls=on auth=on user=u@example.org"
+        " from=u@example.org recipients=ops@example.com mailsize=9 smtpstatus=250"
+        " smtpmsg='250 2.0.0 Ok: queued as 4XwYh35Qz9' exitcode=EX_OK"
+    )
+    for uid in (0, 1000, 61183, 65520):
+        report = trace.run(_journal_host([line], uid), "ops@example.com")
+        assert (report.exit_code, report.errors[0].code) == (3, "message-not-found")
+    assert trace.run(_journal_host([line], 62000), "ops@example.com").exit_code == 0
 
 
 def test_msmtp_into_the_relay() -> None:
@@ -399,9 +435,28 @@ def test_suppressed_messages_are_told() -> None:
 
     host.programs["journalctl"] = with_notes
     assert suppressed(host, 0) == 123
+    asked = next(ask.what for ask in host.asked if any("MESSAGE_ID=" in w for w in ask.what))
+    assert "_TRANSPORT=driver" in asked
     report = trace.run(host, QUEUE_ID)
     assert report.details["suppressed"] == 123
     assert any("journald dropped 123 messages" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"MESSAGE": f"Suppressed {'9' * 5000} messages from postfix.service"},
+        {"MESSAGE": f"Suppressed {'9' * 10} messages from postfix.service"},
+        {"MESSAGE": ["Suppressed 1 messages from postfix.service"] * 2},
+        {"MESSAGE": None},
+        [],
+    ],
+)
+def test_no_note_of_journald_makes_counting_fail(entry: Any) -> None:
+    """What is no count that journald writes counts for nothing."""
+    host = FakeHost()
+    host.answer("journalctl", json.dumps(entry) + "\n")
+    assert suppressed(host, 0) == 0
 
 
 def test_a_long_queue_id_tells_when() -> None:
@@ -415,9 +470,12 @@ def test_journal_is_asked_for_one_message_only() -> None:
     """The journal is searched with a pattern, from the id's own moment on, by unit."""
     host = FakeHost()
     host.answer("journalctl")
+    host.answer("getent", ACCOUNT)
     Journal(host).of("4dDN8h4zQGz3mK")
-    asked = host.asked[-1].what
+    asked, _, by_hand = (ask.what for ask in host.asked[-3:])
     assert asked[asked.index("-u") + 1] == "postfix*"
+    assert by_hand[by_hand.index("-t") + 1] == "postfix/postsuper"
+    assert f"_UID={POSTFIX_UID}" in by_hand
     assert "4dDN8h4zQGz3mK" in asked[asked.index("-g") + 1]
     since = float(asked[asked.index("--since") + 1][1:])
     assert since == pytest.approx((arrival_of("4dDN8h4zQGz3mK") or 0) - 3600)
@@ -444,13 +502,33 @@ def test_stamps(stamp: str, now: str, expected: str) -> None:
     assert (line.daemon, line.pid, line.queue_id, line.text) == ("smtp", 7, "8F3D92A0C1", "x")
 
 
+_BEGUN = "*** ENVELOPE RECORDS 8F3D92A0C1 ***\n*** MESSAGE CONTENTS \nReceived: by h (Postfix"
+_MANY = "9" * 5000
+"""More digits than int() takes."""
+
+
 @given(st.text())
+@example(f"Nov {_MANY} 10:00:00 web1 postfix/smtp[1]: x")
+@example(f"Nov 22 10:00:00 web1 postfix/smtp[{_MANY}]: x")
+@example(
+    "host=mail.example.org tls=on auth=on recipients=a@b "
+    f"mailsize={_MANY} smtpmsg='250 ok' exitcode=EX_OK"
+)
+@example(f"8F3D92A0C1: uid={_MANY} from=<a>")
+@example(f"{_BEGUN}, from userid {_MANY})")
+@example(f"from=<a>, size={_MANY}, nrcpt={_MANY} (queue active)")
+@example(f"uid={_MANY} from=<a>")
+@example(f"to=<a@b>, relay=none, delay={_MANY}, delays={_MANY}/0/0/0, dsn=2.0.0, status=sent (ok)")
 def test_any_text_may_stand_in_a_log(line: str) -> None:
-    """No line makes reading fail, in a file or as a message."""
+    """No line makes reading fail, in a file or as a message; all of it can be told in JSON."""
     logline.parse(line, 0.0)
+    msmtp_log.parse([LogLine(1.0, "msmtp", 1, "", line)])
+    runaway.parse([line])
+    runaway.origins(line)
     parsed = logline.said(1.0, "postfix/smtp", 1, f"8F3D92A0C1: {line}")
     if parsed.queue_id:
-        json.dumps([as_data(story, {}) for story in stories([parsed], parsed.queue_id)])
+        told = [as_data(story, {}) for story in stories([parsed], parsed.queue_id)]
+        json.dumps(told, allow_nan=False)
 
 
 def test_a_session_of_another_process_is_not_taken() -> None:

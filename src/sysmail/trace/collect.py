@@ -73,7 +73,7 @@ def logs(reader: Reader, named: str = "") -> list[Log]:
     maillog_file = postfix["maillog_file"] if postfix is not None else ""
     found: list[Log] = [FileLog(reader, maillog_file)] if maillog_file else []
     if "system" in reader.names("/run/systemd"):
-        found.append(Journal(reader))
+        found.append(Journal(reader, postfix["mail_owner"] if postfix is not None else ""))
     found += [FileLog(reader, path) for path in SYSLOG_FILES if reader.link(path) is not None]
     return found
 

@@ -13,12 +13,12 @@ from typing import Optional
 __all__ = ["Event", "Tls", "certificate", "read", "remote_id", "tls"]
 
 _FORMS: tuple[tuple[str, str], ...] = (
-    ("pickup", r"uid=(?P<uid>\d+) from=<(?P<sender>.*?)>(?: orig_id=(?P<former>\w+))?$"),
+    ("pickup", r"uid=(?P<uid>[0-9]{1,10}) from=<(?P<sender>.*?)>(?: orig_id=(?P<former>\w+))?$"),
     ("client", r"client=(?P<client>[^\s,]+)(?P<more>.*)$"),
     ("message-id", r"(?:resent-)?message-id=(?P<message_id>.*)$"),
     (
         "queued",
-        r"from=<(?P<sender>.*)>, size=(?P<size>\d+), nrcpt=(?P<count>\d+)"
+        r"from=<(?P<sender>.*)>, size=(?P<size>[0-9]{1,18}), nrcpt=(?P<count>[0-9]{1,9})"
         r" \(queue (?P<queue>\w+)\)$",
     ),
     ("expired", r"from=<.*>, status=(?P<status>(?:force-)?expired), returned to sender$"),

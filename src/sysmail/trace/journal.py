@@ -10,6 +10,7 @@ from typing import Any, Optional
 from sysmail.errors import HostError
 from sysmail.host.port import Reader
 from sysmail.logline import LogLine, said
+from sysmail.maillog import by_owner
 from sysmail.trace.log import LIMIT, Named
 
 __all__ = ["Journal", "arrival_of", "suppressed"]
@@ -24,9 +25,12 @@ SECONDS = 120.0
 
 _SUPPRESSED = "a596d6fe7bfa4994828e72309e95d61e"
 """MESSAGE_ID of journald's notes about messages that its rate limit dropped (sd-messages.h)."""
+_DROPPED = re.compile(r"Suppressed ([0-9]{1,9}) messages from postfix")
 
 _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_UID"
 _UNITS = ("-u", "postfix*")
+_BY_HAND = ("-t", "postfix/postsuper")
+"""postsuper(1) logs in the unit of who called it, as mail_owner, which it becomes first."""
 
 
 def arrival_of(queue_id: str) -> Optional[float]:
@@ -47,13 +51,13 @@ class Journal:
 
     name = "the journal"
 
-    def __init__(self, reader: Reader) -> None:
-        """Nothing is asked yet."""
-        self._reader = reader
+    def __init__(self, reader: Reader, owner: str = "") -> None:
+        """Nothing is asked yet. ``owner`` is mail_owner of Postfix, where that is known."""
+        self._reader, self._owner = reader, owner
 
     def of(self, queue_id: str) -> list[LogLine]:
         """The lines that name a queue id."""
-        return self._lines(_UNITS, rf"\b{re.escape(queue_id)}\b", _since([queue_id]))
+        return self._of_messages(rf"\b{re.escape(queue_id)}\b", _since([queue_id]))
 
     def naming(self, text: str) -> Named:
         """The lines with ``<text>``, the newest first."""
@@ -72,7 +76,7 @@ class Journal:
         if not queue_ids:
             return []
         pattern = rf"^({'|'.join(map(re.escape, queue_ids))}): "
-        return self._lines(_UNITS, pattern, _since(queue_ids))
+        return self._of_messages(pattern, _since(queue_ids))
 
     def session(self, program: str, pid: int, place: tuple[int, int], time: float) -> list[LogLine]:
         """The lines about the last TLS session of a process before that place."""
@@ -97,6 +101,17 @@ class Journal:
             return lines
         local = self._lines(which, "host=localhost ", lines[0].time)
         return sorted({line.place: line for line in (*lines, *local)}.values(), key=_place)
+
+    def _of_messages(self, pattern: str, since: Optional[float]) -> list[LogLine]:
+        """What Postfix logged, and what was done to its queue by hand."""
+        found = self._lines(_UNITS, pattern, since)
+        try:
+            # The name is anybody's (logger(1)), the user is not.
+            whose = by_owner(self._reader, self._owner)
+        except HostError:
+            return found
+        found += self._lines((*_BY_HAND, whose), pattern, since)
+        return sorted({line.place: line for line in found}.values(), key=_place)
 
     def _lines(self, which: Sequence[str], pattern: str, since: Optional[float]) -> list[LogLine]:
         argv = ["journalctl", "-q", "-a", "--no-pager", "-o", "json", f"--output-fields={_FIELDS}"]
@@ -152,12 +167,14 @@ def _line(row: str) -> Optional[LogLine]:
 def suppressed(reader: Reader, since: float) -> int:
     """How many messages of Postfix's units journald's rate limit has dropped since (seconds)."""
     argv = ["journalctl", "-q", "--no-pager", "-o", "json", "--output-fields=MESSAGE,N_DROPPED"]
-    argv += [f"MESSAGE_ID={_SUPPRESSED}", "--since", f"@{since:.6f}", "-n", str(LIMIT)]
+    # MESSAGE_ID is the sender's own word; the transport is journald's.
+    argv += [f"MESSAGE_ID={_SUPPRESSED}", "_TRANSPORT=driver"]
+    argv += ["--since", f"@{since:.6f}", "-n", str(LIMIT)]
     count = 0
     for row in reader.ask(argv).out.splitlines():
         try:
-            match = re.match(r"Suppressed (\d+) messages from postfix", json.loads(row)["MESSAGE"])
-        except (ValueError, TypeError, KeyError):
+            match = _DROPPED.match(json.loads(row)["MESSAGE"])
+            count += int(match.group(1)) if match else 0
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
-        count += int(match.group(1)) if match else 0
     return count

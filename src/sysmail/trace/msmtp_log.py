@@ -3,6 +3,9 @@
 On the route ``mailu`` a message leaves two lines: msmtpd's own msmtp tells of
 Mailu's answer, then the program's msmtp of msmtpd's. With a relay there is the
 second alone, and Postfix's queue id is in it.
+
+Anybody may log under msmtp's name (logger(1)): what is told of Mailu's answer
+has to be of a user of DynamicUser=, as msmtpd's msmtp is.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sysmail.logline import LogLine
+from sysmail.submissions import DYNAMIC_USERS
 from sysmail.trace.events import remote_id
 from sysmail.trace.story import Attempt, Entrance, Story
 
@@ -21,7 +25,7 @@ _LINE = re.compile(
     r"^host=(?P<host>\S+) tls=(?P<tls>\w+) auth=\w+.*?(?: from=(?P<sender>\S*))? "
     r"recipients=(?P<recipients>\S+) (?P<more>.*)exitcode=(?P<code>EX_\w+)$"
 )
-_SIZE = re.compile(r"mailsize=(\d+)")
+_SIZE = re.compile(r"mailsize=([0-9]{1,18})\b")
 _ANSWER = re.compile(r"(?:smtpmsg|errormsg)='(.*?)'(?: |$)")
 PAIRED = 120.0
 """Seconds: as long the program's own msmtp waits for msmtpd at most, and its line comes after."""
@@ -73,7 +77,7 @@ def stories(lines: Sequence[LogLine], wanted: str) -> list[Story]:
     found: list[Story] = []
     for place, each in enumerate(handed):
         names = {name.lower() for name in each.recipients} | {remote_id(each.answer).lower()}
-        if each.local or wanted.lower() not in names:
+        if each.line.uid not in DYNAMIC_USERS or each.local or wanted.lower() not in names:
             continue
         program = next(
             (

@@ -92,7 +92,7 @@ def _steps(story: Story, users: Users) -> Iterator[Step]:
 
 _REMARKS = {
     "lost": "the last notice about it could not be delivered either, and was discarded",
-    "on-hold": "put on hold by hand",
+    "on-hold": "put on hold by hand, or by the watch",
     "released": "released from hold",
     "held": "put on hold: {}",
     "reject": "refused: {}",

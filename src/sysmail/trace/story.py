@@ -6,6 +6,7 @@ ones are not): each use is a story of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
@@ -290,9 +291,10 @@ def _attempt(story: Story, line: LogLine, facts: dict[str, str], session: Option
 
 def _seconds(text: str) -> float:
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
 
 
 def _notice(story: Story, line: LogLine, facts: dict[str, str]) -> None:

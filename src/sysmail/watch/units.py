@@ -54,8 +54,8 @@ NoNewPrivileges=yes
 LockPersonality=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
-# Without systemd's own lines about every start and end.
-LogLevelMax=notice
+# As low as postsuper logs what the watch puts on hold: trace and people find it there.
+LogLevelMax=info
 SyslogLevel=notice
 """
 
