@@ -45,6 +45,8 @@ def _direct(lab: Lab, base: str, top: str = "", *, ipv6: bool = True, bare: bool
 def _login(lab: Lab) -> Host:
     host = lab.host("broken-login", packages=_RELAY)
     _smarthost(lab, host)
+    # For a fault: only the lab has the authority's key.
+    shutil.copy(lab.ca.expired(), host.root / "root/ca-expired.pem")
     return host
 
 

@@ -419,6 +419,25 @@ def test_bad_certificate_has_its_code(
 
 
 @needs_openssl
+def test_an_authority_that_expired_is_named(
+    authority: Authority, contexts: dict[str, ssl.SSLContext], tmp_path: Path
+) -> None:
+    """Where none in the file is valid any more it is not the server's certificate to renew."""
+    ended = authority.expired()
+    found = failure(scripted({}, None, contexts["good"], "implicit"), "implicit", str(ended))
+    assert found.code == "certificate-expired"
+    assert f"the authority tests in {ended} has expired on 20" in found.message
+    assert "put its new certificate there" in found.remedy
+    # A system's bundle keeps old ones beside those that are valid.
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(Authority.make(tmp_path / "old").expired().read_text())
+    with bundle.open("a") as more:
+        more.write(authority.file.read_text())
+    servers = failure(scripted({}, None, contexts["expired"], "implicit"), "implicit", str(bundle))
+    assert "renew the server's certificate" in servers.remedy
+
+
+@needs_openssl
 def test_certificate_of_a_private_authority_needs_its_file(
     contexts: dict[str, ssl.SSLContext],
 ) -> None:
