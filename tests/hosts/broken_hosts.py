@@ -169,11 +169,11 @@ def _owner(name: str) -> Callable[[Lab], None]:
 
 
 def _named(*addresses: str) -> Callable[[Lab], None]:
-    """What the smarthost's name leads to: own and own6 are its addresses, others as they are."""
+    """What the smarthost's name leads to: own and own6 are its addresses."""
 
     def write(lab: Lab) -> None:
         machine = lab.smarthost.machine
-        known = {"own": machine.address, "own6": machine.address6, "mx": lab.mx.node.address}
+        known = {"own": machine.address, "own6": machine.address6}
         lab.dns.remove(machine.fqdn)
         for address in addresses:
             lab.dns.add(machine.fqdn, "ADDRESS", known[address])
@@ -201,7 +201,6 @@ ACTS: Mapping[str, Act] = {
     "the smarthost gave the sender to another login": _act(
         _owner("backup@example.org"), _owner("")
     ),
-    "the smarthost has an IPv6 address alone": _act(_named("own6"), _OWN_NAME),
     "the smarthost is cut off": _act(
         lambda lab: lab.cut(lab.smarthost), lambda lab: lab.join(lab.smarthost)
     ),
@@ -223,7 +222,6 @@ ACTS: Mapping[str, Act] = {
     "the smarthost's certificate is for another name": _shows(("other.lab.test",)),
     "the smarthost's certificate is self-signed": _shows(trusted=False),
     "the smarthost's name is gone": _act(_named(), _OWN_NAME),
-    "the smarthost's name leads to another server": _act(_named("mx"), _OWN_NAME),
 }
 """Faults that are not on the host: in force inside of the context, mended after it."""
 

@@ -350,6 +350,33 @@ def test_every_address_of_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         assert f"reason of {place} ({place})" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("addresses", "number", "remedy"),
+    [
+        (["2001:db8::1"], 101, "give this host an IPv6 address and a route, or mail.example.org"),
+        (["2001:db8::1", "192.0.2.1"], 101, "give this host an address and a route"),
+        (["192.0.2.1"], 111, "no firewall is in between, and that the name leads to it"),
+    ],
+)
+def test_where_this_host_has_no_way_no_server_is_blamed(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str], number: int, remedy: str
+) -> None:
+    """The remedy is for what failed on every address, and the addresses are told."""
+    places = [(address, 465) for address in addresses]
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_a, **_k: [(2, 1, 6, "", place) for place in places]
+    )
+
+    def refuse(*_args: object) -> socket.socket:
+        raise OSError(number, "a reason")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(HostError) as caught:
+        Session(NAME, 465)
+    assert caught.value.message.endswith(f"a reason ({', '.join(addresses)})")
+    assert remedy in caught.value.remedy
+
+
 def test_refused_data_sends_no_message() -> None:
     """Where DATA is refused the message is not sent."""
     said: list[str] = []
