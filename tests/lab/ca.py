@@ -45,7 +45,7 @@ class Ca:
     def expired(self) -> Path:
         """The same authority's certificate, of the same key, as one that ended yesterday."""
         file = self._folder / "ca-expired.pem"
-        renew = ["openssl", "x509", "-in", self.file, "-signkey", self._key, "-days", "-1"]
+        renew = ("openssl", "x509", "-in", self.file, "-signkey", self._key, "-days", "-1")
         call([*renew, "-out", file])
         return file
 
