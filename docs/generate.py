@@ -119,11 +119,12 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def faults_markdown(check: str) -> str:
-    """Return the table of the faults that a check has to find; with "" those that end a command."""
+def faults_markdown(check: str, command: str = "prove") -> str:
+    """Return the table of the faults that a check has to find; with "" the errors of a command."""
     lines = ["| fault | what is said | what to do | `postfix check` |", "|---|---|---|---|"]
     for fault in _faults():
-        if fault.check != check and (check or fault.check in CHECKS):
+        of_command = fault.check not in CHECKS and fault.command[0] == command
+        if fault.check != check if check else not of_command:
             continue
         host = "" if fault.host == "relay" else f" ({fault.host})"
         source = f" ([seen]({fault.source}))" if fault.source else ""
@@ -151,6 +152,7 @@ def faults_in_numbers() -> str:
 PARTS: dict[str, Callable[[], str]] = {
     **{f"faults-{check}": partial(faults_markdown, check) for check in CHECKS},
     "faults-of-commands": partial(faults_markdown, ""),
+    "faults-of-status": partial(faults_markdown, "", "status"),
     "faults-in-numbers": faults_in_numbers,
     "policy-keys": reference_markdown,
     "postfix-parameters": postfix_markdown,

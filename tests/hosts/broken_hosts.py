@@ -45,6 +45,8 @@ def _direct(lab: Lab, base: str, top: str = "", *, ipv6: bool = True, bare: bool
 def _login(lab: Lab) -> Host:
     host = lab.host("broken-login", packages=_RELAY)
     _smarthost(lab, host)
+    # For a fault: only the lab has the authority's key.
+    shutil.copy(lab.ca.expired(), host.root / "root/ca-expired.pem")
     return host
 
 
@@ -84,6 +86,45 @@ def _adopted(lab: Lab) -> Host:
     return host
 
 
+def _no_admin(lab: Lab) -> Host:
+    """Mail for root is refused there, which is what its policy asks for."""
+    host = lab.host("broken-no-admin", packages=_RELAY)
+    policy(host, _SOON)
+    return host
+
+
+def _extras(lab: Lab) -> Host:
+    """Parameters of the operator's own, one that a check looks at among them."""
+    host = lab.host("broken-extras", packages=_RELAY)
+    own = '[postfix]\nsmtp_helo_timeout = "60s"\ninet_protocols = "ipv4"\n'
+    policy(host, _ADMIN + _SOON + own + 'always_bcc = "copies@example.org"\n')
+    return host
+
+
+_FRONT = """\
+import socket
+s = socket.create_server(('', 25))
+while True:
+    c, _ = s.accept(); c.sendall(b'220 front ESMTP Mailu\\r\\n'); c.close()
+"""
+_FRONT_UNIT = """\
+[Service]
+ExecStart=/usr/bin/python3 /usr/local/lib/front.py
+ExecStartPost=/bin/sh -c "until ss -Hltn | grep -q ':25 '; do sleep 0.1; done"
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _beside(lab: Lab) -> Host:
+    """Mailu's own front has port 25 there: msmtpd listens on 10025."""
+    host = _mailu(lab, route="auto")
+    (host.root / "usr/local/lib/front.py").write_text(_FRONT)
+    (host.root / "etc/systemd/system/front.service").write_text(_FRONT_UNIT)
+    host.run("systemctl daemon-reload && systemctl enable --now front.service")
+    return host
+
+
 def _exim(lab: Lab) -> Host:
     host = lab.host("broken-exim", packages=("exim4",))
     policy(host, _ADMIN + _SOON)
@@ -103,7 +144,10 @@ KINDS: Mapping[str, Callable[[Lab], Host]] = {
     "relay with the system's certificates": _system_certificates,
     "relay in place of a mail server": _adopted,
     "relay to Mailu": lambda lab: _mailu(lab, route="relay"),
+    "relay without admin": _no_admin,
+    "relay with parameters of its own": _extras,
     "route mailu": _mailu,
+    "route mailu beside a program on port 25": _beside,
     "route mailu on Arch": lambda lab: _mailu(lab, "arch"),
 }
 """Each kind's way to a booted host with a policy that is not applied yet."""
@@ -167,11 +211,11 @@ def _owner(name: str) -> Callable[[Lab], None]:
 
 
 def _named(*addresses: str) -> Callable[[Lab], None]:
-    """What the smarthost's name leads to: own and own6 are its addresses, others as they are."""
+    """What the smarthost's name leads to: own and own6 are its addresses."""
 
     def write(lab: Lab) -> None:
         machine = lab.smarthost.machine
-        known = {"own": machine.address, "own6": machine.address6, "mx": lab.mx.node.address}
+        known = {"own": machine.address, "own6": machine.address6}
         lab.dns.remove(machine.fqdn)
         for address in addresses:
             lab.dns.add(machine.fqdn, "ADDRESS", known[address])
@@ -199,7 +243,6 @@ ACTS: Mapping[str, Act] = {
     "the smarthost gave the sender to another login": _act(
         _owner("backup@example.org"), _owner("")
     ),
-    "the smarthost has an IPv6 address alone": _act(_named("own6"), _OWN_NAME),
     "the smarthost is cut off": _act(
         lambda lab: lab.cut(lab.smarthost), lambda lab: lab.join(lab.smarthost)
     ),
@@ -221,7 +264,6 @@ ACTS: Mapping[str, Act] = {
     "the smarthost's certificate is for another name": _shows(("other.lab.test",)),
     "the smarthost's certificate is self-signed": _shows(trusted=False),
     "the smarthost's name is gone": _act(_named(), _OWN_NAME),
-    "the smarthost's name leads to another server": _act(_named("mx"), _OWN_NAME),
 }
 """Faults that are not on the host: in force inside of the context, mended after it."""
 

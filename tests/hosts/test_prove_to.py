@@ -160,6 +160,38 @@ def test_prove_changes_nothing(lab: Lab, fresh_host: FreshHost) -> None:
     assert differences(before, everything(host)) == []
 
 
+_ENDED = """
+for i in $(seq 600); do
+    test $(journalctl -q -u 'postfix*' | grep -c 'smtpd.*: connect from') -eq \
+        $(journalctl -q -u 'postfix*' | grep -c 'smtpd.*: disconnect from') && exit 0
+    sleep 0.1
+done
+exit 1
+"""
+
+
+@pytest.mark.parametrize("base", ["debian", "debian11"])
+def test_proofs_of_a_broken_host_send_nothing(lab: Lab, fresh_host: FreshHost, base: str) -> None:
+    """What smtpd refuses a proof is told by the proof: not by transcripts to admin, not as lost."""
+    host = fresh_host(base, packages=[] if base == "debian11" else ["postfix", "msmtp"])
+    apply(host, "--admin", "ops@example.org")
+    host.run("postconf -e default_transport=error:x && postfix reload")
+    lab.mx.clear()
+    before = host.run("journalctl -q -u 'postfix*' | grep -c postfix/cleanup", check=False).stdout
+    refused = sysmail(host, "prove")
+    assert (refused.status, "x" in refused.failed()["local-clients"]) == (1, True)
+    assert sysmail(host, "watch").status == 1
+    # smtpd writes a transcript before it logs that a session ended.
+    host.run(_ENDED, timeout=120)
+    assert host.run("postqueue -j").stdout == ""
+    log = host.run("journalctl -q -u 'postfix*'").stdout
+    assert "NOQUEUE: reject: RCPT" in log
+    assert "notification discarded" not in log
+    assert log.count("postfix/cleanup") == int(before), log
+    assert lab.mx.messages() == []
+    apply(host, "--admin", "ops@example.org")
+
+
 _LOOK = r"""
 cd /
 find etc usr/local var/lib/sysmail var/mail root home boot -xdev \

@@ -42,6 +42,13 @@ class Ca:
             ]
         )
 
+    def expired(self) -> Path:
+        """The same authority's certificate, of the same key, as one that ended yesterday."""
+        file = self._folder / "ca-expired.pem"
+        renew = ("openssl", "x509", "-in", self.file, "-signkey", self._key, "-days", "-1")
+        call([*renew, "-out", file])
+        return file
+
     def issue(self, *names: str, days: int = 365, trusted: bool = True) -> Certificate:
         """A certificate for DNS names, valid from now for `days` (negative: already expired).
 

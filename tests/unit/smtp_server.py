@@ -123,6 +123,13 @@ class Authority:
         )
         return cls(folder)
 
+    def expired(self) -> Path:
+        """The same authority's certificate, of the same key, as one that ended yesterday."""
+        ended = self.folder / "ca-expired.pem"
+        renew = ("x509", "-in", self.file, "-signkey", self.folder / "ca.key", "-days", "-1")
+        _openssl(*renew, "-out", ended)
+        return ended
+
     def context(
         self, *names: str, begins: str = "20200101000000Z", ends: str = "20491231000000Z"
     ) -> ssl.SSLContext:

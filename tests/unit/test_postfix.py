@@ -273,6 +273,13 @@ def test_notices_have_room_around_the_message() -> None:
     assert f"message_size_limit={1000 + NOTICE_ROOM}\n" in master_cf(1000, 60)
 
 
+def test_smtpd_mails_no_transcripts() -> None:
+    """What it refuses a proof is no mail to admin; whoever delivers mail keeps the classes."""
+    lines = master_cf(1000, 60).splitlines()
+    after = [lines[at - 1].split()[7] for at, x in enumerate(lines) if "notify_classes" in x]
+    assert ("  -o notify_classes=" in lines, after) == (True, ["smtpd"])
+
+
 @pytest.mark.parametrize(
     ("retry_every", "wakeup"), [(60, "60"), (1, "1"), (300, "300"), (900, "300")]
 )

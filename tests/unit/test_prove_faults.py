@@ -149,6 +149,12 @@ ROWS: list[tuple[Break, str, str, str]] = [
         "the service smtp mynetworks = 0.0.0.0/0, and the policy asks for no mynetworks",
         "sysmail apply",
     ),
+    (
+        master("  -o notify_classes=\n", ""),
+        LOST,
+        "the service smtp no notify_classes, and the policy asks for notify_classes = ",
+        "sysmail apply",
+    ),
     (lambda host: host.take(f"{DAEMONS}/smtp"), LOST, f"no {DAEMONS}/smtp:", "package postfix"),
     (owned(f"{QUEUE}/active", 0o700, 0, 0), LOST, f"{QUEUE}/active", "`chown postfix "),
     (owned(f"{QUEUE}/private", 0o000, UID, 0), LOST, "mode 0000", "chmod 700"),

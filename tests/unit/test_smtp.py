@@ -350,6 +350,33 @@ def test_every_address_of_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         assert f"reason of {place} ({place})" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("addresses", "number", "remedy"),
+    [
+        (["2001:db8::1"], 101, "give this host an IPv6 address and a route, or mail.example.org"),
+        (["2001:db8::1", "192.0.2.1"], 101, "give this host an address and a route"),
+        (["192.0.2.1"], 111, "no firewall is in between, and that the name leads to it"),
+    ],
+)
+def test_where_this_host_has_no_way_no_server_is_blamed(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str], number: int, remedy: str
+) -> None:
+    """The remedy is for what failed on every address, and the addresses are told."""
+    places = [(address, 465) for address in addresses]
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_a, **_k: [(2, 1, 6, "", place) for place in places]
+    )
+
+    def refuse(*_args: object) -> socket.socket:
+        raise OSError(number, "a reason")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(HostError) as caught:
+        Session(NAME, 465)
+    assert caught.value.message.endswith(f"a reason ({', '.join(addresses)})")
+    assert remedy in caught.value.remedy
+
+
 def test_refused_data_sends_no_message() -> None:
     """Where DATA is refused the message is not sent."""
     said: list[str] = []
@@ -416,6 +443,25 @@ def test_bad_certificate_has_its_code(
     """Each thing that can be wrong with a certificate has a code of its own."""
     handler = scripted({"STARTTLS": "220 go on"}, None, contexts[kind], tls)
     assert failure(handler, tls, str(authority.file)).code == code
+
+
+@needs_openssl
+def test_an_authority_that_expired_is_named(
+    authority: Authority, contexts: dict[str, ssl.SSLContext], tmp_path: Path
+) -> None:
+    """Where none in the file is valid any more it is not the server's certificate to renew."""
+    ended = authority.expired()
+    found = failure(scripted({}, None, contexts["good"], "implicit"), "implicit", str(ended))
+    assert found.code == "certificate-expired"
+    assert f"the authority tests in {ended} has expired on 20" in found.message
+    assert "put its new certificate there" in found.remedy
+    # A system's bundle keeps old ones beside those that are valid.
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(Authority.make(tmp_path / "old").expired().read_text())
+    with bundle.open("a") as more:
+        more.write(authority.file.read_text())
+    servers = failure(scripted({}, None, contexts["expired"], "implicit"), "implicit", str(bundle))
+    assert "renew the server's certificate" in servers.remedy
 
 
 @needs_openssl

@@ -86,6 +86,16 @@ def test_text() -> None:
     assert as_text(AGAIN, HOST).splitlines()[1] == "it was in trouble for 60 minutes"
 
 
+def test_ntfy_counts_bytes() -> None:
+    """A text of characters that take three bytes each stays a text, and whole characters."""
+    found = tuple(Finding(f"{at}", 1, "\u90f5" * 500, "see") for at in range(4))
+    alert = Alert(TROUBLE, 1.0, found, 1.0)
+    assert len(as_text(alert, HOST)) < MAX_TEXT
+    sent = post(alert, HOST, policy("ntfy")).body
+    assert 4000 - 3 <= len(sent) <= 4000
+    assert sent.decode().endswith("\u90f5…")
+
+
 @given(st.text(), st.text(min_size=1), st.sampled_from(["json", "ntfy", "slack"]))
 def test_any_text(text: str, remedy: str, form: str) -> None:
     """Whatever a server said: a body that can be sent, of bounded length, headers on one line."""

@@ -7,6 +7,7 @@ no-change run of sysmail does, and it hides the replies that a proof is about.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -206,16 +207,36 @@ def connected(address: str, port: int, source: str, timeout: float) -> socket.so
             else "check the host in the policy and the resolver (getent hosts NAME)",
         ) from error
     origin = (source, 0) if source else None
-    troubles: dict[str, str] = {}
+    troubles: dict[str, OSError] = {}
     for *_, place in found:
         try:
             return socket.create_connection((str(place[0]), port), timeout, origin)
         except OSError as error:
-            troubles[str(place[0])] = error.strerror or str(error)
-    reasons = set(troubles.values())
-    each = "; ".join(f"{why} ({where})" for where, why in troubles.items())
+            troubles[str(place[0])] = error
     raise HostError(
         "port-closed",
-        f"no connection to {address} port {port}: {each if len(reasons) > 1 else reasons.pop()}",
-        "check that the server runs and that no firewall is in between",
+        f"no connection to {address} port {port}: {_reasons(address, troubles)}",
+        _unreached(address, troubles),
     )
+
+
+def _reasons(name: str, troubles: dict[str, OSError]) -> str:
+    """Why each address did not answer; which addresses, where somebody gave a name."""
+    where: dict[str, list[str]] = {}
+    for address, error in troubles.items():
+        where.setdefault(error.strerror or str(error), []).append(address)
+    if list(troubles) == [name]:
+        return next(iter(where))
+    return "; ".join(f"{why} ({', '.join(addresses)})" for why, addresses in where.items())
+
+
+def _unreached(name: str, troubles: dict[str, OSError]) -> str:
+    """What to do: no server was asked where this host has no way to any of the addresses."""
+    if all(error.errno == errno.ENETUNREACH for error in troubles.values()):
+        if all(":" in address for address in troubles):
+            return f"give this host an IPv6 address and a route, or {name} an IPv4 address"
+        return "give this host an address and a route that lead there (ip address, ip route)"
+    server = "check that the server runs and that no firewall is in between"
+    if list(troubles) == [name]:
+        return server
+    return f"{server}, and that the name leads to it (getent hosts {name}; /etc/hosts, DNS)"

@@ -63,6 +63,11 @@ def master_cf(message_size: int, retry_every: int) -> str:
     message_size_limit the notice itself cannot be queued and nobody is told
     (docs/promises.md), so the limit of cleanup(8) leaves room for it; smtpd(8) and
     sendmail(1) still hold senders to the policy's.
+
+    smtpd(8) tells what it refused to the client, and mails no transcripts of
+    its sessions to admin: a proof asks for recipients without sending, and on
+    a broken host each refusal would be mail, which that host may then lose
+    (docs/promises.md). An empty value is none of the classes.
     """
     lines = [
         "# Written by sysmail; changes belong in its policy. Format: master(5).",
@@ -78,4 +83,6 @@ def master_cf(message_size: int, retry_every: int) -> str:
         )
         if name == "cleanup":
             lines.append(f"  -o message_size_limit={message_size + NOTICE_ROOM}")
+        if command == "smtpd":
+            lines.append("  -o notify_classes=")
     return "\n".join(lines) + "\n" + _UPGRADE

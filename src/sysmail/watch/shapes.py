@@ -18,7 +18,10 @@ from sysmail.watch.model import TROUBLE, WELL, WORSE, Alert, plain
 __all__ = ["Post", "as_document", "as_text", "post", "shown", "title"]
 
 MAX_TEXT = 3000
-"""Characters; ntfy takes 4,096 bytes and Telegram 4,096 characters."""
+"""Characters; Telegram takes 4,096."""
+
+MAX_NTFY = 4000
+"""Bytes; of more than 4,096 ntfy makes an attachment, or refuses it (docs.ntfy.sh)."""
 
 _SAYS = {
     TROUBLE: "mail is in trouble",
@@ -87,7 +90,7 @@ def post(alert: Alert, host: str, policy: Policy) -> Post:
             "Priority": "default" if well else "high",
             "Tags": "white_check_mark" if well else "warning",
         }
-        return Post(settings.webhook, as_text(alert, host).encode(), headers)
+        return Post(settings.webhook, _cut(as_text(alert, host).encode()), headers)
     document: dict[str, Any] = as_document(alert, host)
     if settings.format == "slack":
         document = {"text": _escaped(as_text(alert, host))}
@@ -99,6 +102,13 @@ def post(alert: Alert, host: str, policy: Policy) -> Post:
         }
     body = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
     return Post(settings.webhook, body, {"Content-Type": "application/json; charset=utf-8"})
+
+
+def _cut(body: bytes) -> bytes:
+    """At most what ntfy takes as a text, whole characters: each may be four bytes."""
+    if len(body) <= MAX_NTFY:
+        return body
+    return body[: MAX_NTFY - 3].decode("utf-8", "ignore").encode() + "…".encode()
 
 
 def _escaped(text: str) -> str:
