@@ -484,6 +484,35 @@ def test_lock_of_another_process(tmp_path: Path) -> None:
     assert not is_locked(str(path))
 
 
+OPENS = "import sys; f = open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+
+
+@pytest.mark.parametrize("contained", [False, True], ids=["of this host", "of a container"])
+def test_package_manager_in_a_container_is_not_the_hosts(
+    tmp_path: Path, *, contained: bool
+) -> None:
+    """A file of the same path that a process has open in a container is another file."""
+    path = tmp_path / "db.lck"
+    path.touch()
+    argv = [sys.executable, "-c", OPENS, str(path)]
+    if contained:
+        namespace = ["unshare", "--mount"] if AS_ROOT else ["unshare", "-Urm"]
+        if subprocess.run([*namespace, "true"], check=False, capture_output=True).returncode:
+            pytest.skip("no namespaces for this user")
+        over = f'mount -t tmpfs tmpfs {tmp_path} && touch {path} && exec "$@"'
+        argv = [*namespace, "sh", "-c", over, "sh", *argv]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        links = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+        assert str(path) in links
+        assert is_locked(str(path)) is not contained
+        assert bool(Machine().user_of(str(path))) is not contained
+        process.communicate()
+
+
 def test_a_user_that_is_not_there() -> None:
     """Not every host has a user nobody."""
     said = Machine().run(["true"], user="no-such-user")
