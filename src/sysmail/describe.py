@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Union
 
+from sysmail.discreet import discreet
 from sysmail.msmtp import MSMTPRC
 from sysmail.plan import (
     DownloadPackages,
@@ -83,17 +83,7 @@ def _former(path: str, data: bytes) -> list[str]:
     if path == MSMTPRC and not data.startswith(b"# Written by sysmail"):
         # A password stands there in the clear, under more than one keyword (msmtp(1)).
         return ["(the former content is not shown, it may hold a password; it is kept)"]
-    return _discreet(data.decode("utf-8", "replace"))
-
-
-def _discreet(text: str) -> list[str]:
-    """The lines of somebody's own file, without a password that stands in one of them."""
-    return [
-        re.sub(r"((?:static|inline):).*", r"\1 (not shown)", line)
-        if "password" in line.lower()
-        else line
-        for line in text.splitlines()
-    ]
+    return discreet(data.decode("utf-8", "replace"))
 
 
 def _diff(step: WriteFile) -> str:
@@ -101,7 +91,8 @@ def _diff(step: WriteFile) -> str:
     if file.secret:
         return "(secret, not shown)\n"
     old = _former(file.path, before.data) if before is not None else []
-    new = file.data.decode("utf-8", "replace").splitlines()
+    # What was adopted of theirs is in the new content too, and is shown the same way.
+    new = discreet(file.data.decode("utf-8", "replace"))
     import difflib  # only where something changes
 
     lines = list(difflib.unified_diff(old, new, file.path, file.path, lineterm="", n=2))

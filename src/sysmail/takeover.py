@@ -15,6 +15,7 @@ from sysmail.takeover_postfix import postfix_findings
 
 __all__ = [
     "findings",
+    "foreign",
     "goes",
     "is_loopback",
     "listens",
@@ -76,11 +77,16 @@ def goes(facts: Facts, listener: Listener) -> bool:
 def staying(facts: Facts) -> tuple[Listener, ...]:
     """The listeners on port 25 of which sysmail cannot take the place: --adopt or not, they stay.
 
-    A Postfix that runs is not looked at: only one program can have an address.
+    A Postfix that runs is none of them; a program beside it, on another address, is.
     """
-    if facts.postfix is not None and facts.master_running:
-        return ()
-    return tuple(found for found in facts.listeners_on(25) if not goes(facts, found))
+    return tuple(found for found in foreign(facts) if not goes(facts, found))
+
+
+def foreign(facts: Facts, port: int = 25) -> tuple[Listener, ...]:
+    """The listeners on a port that are not of a Postfix that runs."""
+    return tuple(
+        found for found in facts.listeners_on(port) if found.beside or not facts.master_running
+    )
 
 
 def unknown_sendmail(facts: Facts) -> str:
@@ -114,15 +120,12 @@ def findings(facts: Facts, *, ports: bool = True, allowed: Collection[str] = ())
 
 
 def _ports(facts: Facts) -> list[str]:
-    found = [
+    return [
         f"port 25 is passed on to {where}, as a container's published port is"
         for where in facts.forwards
-    ]
-    if facts.postfix is not None and facts.master_running:
-        return found
-    return found + [
+    ] + [
         f"{_whose(listener)} listens on {listener.address} port 25"
-        for listener in facts.listeners_on(25)
+        for listener in foreign(facts)
         # A neighbour's own on loopback is its distribution's default, and goes with it.
         if not (goes(facts, listener) and is_loopback(listener))
     ]

@@ -228,6 +228,25 @@ def test_a_container_on_port_25(fresh_host: FreshHost, argv: list[str], says: st
     server.kill()
 
 
+BESIDE = LISTEN.replace("0.0.0.0", "{address}")
+
+
+def test_a_container_beside_a_postfix_that_runs(fresh_host: FreshHost) -> None:
+    """A port that is published on one address is found where Postfix has loopback's."""
+    host = fresh_host(packages=["postfix", "msmtp"])
+    host.run("postconf -e inet_interfaces=loopback-only && systemctl restart postfix")
+    host.run("ln -s /usr/bin/python3 /usr/local/bin/docker-proxy")
+    server = host.start(["/usr/local/bin/docker-proxy", "-c", BESIDE.format(address=host.address)])
+    host.run(WAIT.replace("':25 '", f"'{host.address}:25 '"))
+    runs = listeners(host)
+    assert "127.0.0.1:25" in runs
+    said = _refused(host, "mail-server")
+    assert re.search(rf"docker-proxy \(pid \d+\), which .* on {host.address} port 25 /", said)
+    assert f"listens on {host.address} port 25" in _refused(host, "port-25-taken", "--adopt")
+    assert listeners(host) == runs
+    server.kill()
+
+
 def test_a_port_that_is_passed_on(fresh_host: FreshHost) -> None:
     """Docker without a proxy passes port 25 on in the kernel: found, and the relay stays inside."""
     host = fresh_host(packages=["nftables"])

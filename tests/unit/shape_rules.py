@@ -22,6 +22,7 @@ PURE = (
     "sysmail.deliverability",
     "sysmail.describe",
     "sysmail.desired",
+    "sysmail.discreet",
     "sysmail.distro",
     "sysmail.errors",
     "sysmail.facts.model",

@@ -66,7 +66,7 @@ def plain(found: Any) -> Any:
     if dataclasses.is_dataclass(found) and not isinstance(found, type):
         # Of a listener a parser knows no more than its address, its port and its inode.
         values = dataclasses.asdict(found)
-        return plain({k: v for k, v in values.items() if k not in ("owner", "contained")})
+        return plain({k: v for k, v in values.items() if k not in ("owner", "contained", "beside")})
     if isinstance(found, dict):
         return {name: plain(value) for name, value in found.items()}
     if isinstance(found, (list, tuple)):

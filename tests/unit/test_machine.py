@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -350,10 +351,68 @@ def test_program_is_listened_to_line_by_line() -> None:
     assert Machine().run(["no-such-program-here"], on_line=lines.append).status == 127
 
 
-def test_program_that_is_listened_to_and_does_not_end() -> None:
-    """A program that is listened to is ended after its time, too."""
-    done = Machine().run(["sleep", "30"], timeout=0.05, on_line=print)
-    assert done.status != 0
+HANGS = {
+    "its child": "sleep 60 & echo $!; wait",
+    "deaf": "trap '' TERM; sleep 60 & echo $!; wait; wait",
+    "without output": "echo $$; exec >&- 2>&-; sleep 60",
+    "never still": "echo $$; while :; do echo; done",
+}
+
+
+def _runs(pid: str) -> bool:
+    """Whether a process is there, and not only its name in the table of its parent."""
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _ended(pid: str) -> bool:
+    """Whether a process ends; its output is closed a moment before."""
+    end = time.monotonic() + 20
+    while _runs(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not _runs(pid)
+
+
+@pytest.mark.parametrize("hangs", HANGS)
+def test_program_that_is_listened_to_and_does_not_end(
+    hangs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that is listened to is ended after its time, with all that it started."""
+    monkeypatch.setattr("sysmail.host.stream.GRACE_SECONDS", 0.5)
+    lines: list[str] = []
+    done = Machine().run(["sh", "-c", HANGS[hangs]], timeout=2, on_line=lines.append)
+    assert (done.status, done.out) == (124, "sh did not end in 2 s")
+    assert _ended(lines[0])
+
+
+def test_program_that_leaves_its_output_to_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has left the group keeps the output open, and is not waited for; it goes on."""
+    monkeypatch.setattr("sysmail.host.stream.GRACE_SECONDS", 0.1)
+    lines: list[str] = []
+    argv = ["sh", "-c", "setsid sh -c 'echo $$; exec sleep 60' & wait"]
+    try:
+        done = Machine().run(argv, timeout=2, on_line=lines.append)
+        assert done.status == 124
+        assert _runs(lines[0])
+    finally:
+        os.kill(int(lines[0]), 9)
+
+
+def test_program_that_is_listened_to_by_somebody_who_stops() -> None:
+    """Who stops listening lets it end by itself: a package manager leaves nothing half done."""
+    lines: list[str] = []
+
+    def stop(line: str) -> None:
+        lines.append(line)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Machine().run(["sh", "-c", "echo $$; sleep 0.2; echo more"], on_line=stop)
+    assert _ended(lines[0])
+    assert len(lines) == 1
 
 
 def test_program_is_found_outside_of_the_callers_path(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,6 +482,35 @@ def test_lock_of_another_process(tmp_path: Path) -> None:
         assert Machine().is_locked(str(path))
         process.communicate()
     assert not is_locked(str(path))
+
+
+OPENS = "import sys; f = open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+
+
+@pytest.mark.parametrize("contained", [False, True], ids=["of this host", "of a container"])
+def test_package_manager_in_a_container_is_not_the_hosts(
+    tmp_path: Path, *, contained: bool
+) -> None:
+    """A file of the same path that a process has open in a container is another file."""
+    path = tmp_path / "db.lck"
+    path.touch()
+    argv = [sys.executable, "-c", OPENS, str(path)]
+    if contained:
+        namespace = ["unshare", "--mount"] if AS_ROOT else ["unshare", "-Urm"]
+        if subprocess.run([*namespace, "true"], check=False, capture_output=True).returncode:
+            pytest.skip("no namespaces for this user")
+        over = f'mount -t tmpfs tmpfs {tmp_path} && touch {path} && exec "$@"'
+        argv = [*namespace, "sh", "-c", over, "sh", *argv]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        links = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+        assert str(path) in links
+        assert is_locked(str(path)) is not contained
+        assert bool(Machine().user_of(str(path))) is not contained
+        process.communicate()
 
 
 def test_a_user_that_is_not_there() -> None:

@@ -38,7 +38,14 @@ def _facts(case: Mapping[str, Any]) -> Facts:
         ),
         master_running=case.get("running", False),
         listeners=tuple(
-            Listener(each["address"], 25, 1, each["owner"], each.get("contained", False))
+            Listener(
+                each["address"],
+                25,
+                1,
+                each.get("owner", ""),
+                each.get("contained", False),
+                each.get("beside", False),
+            )
             for each in case.get("listen", [])
         ),
         exim_role=exim.get("dc_eximconfig_configtype", ""),
@@ -82,6 +89,36 @@ def test_a_port_that_stays_is_refused_with_adopt_too() -> None:
     with pytest.raises(RefusedError, match=r"docker-proxy \(pid 812\) listens") as caught:
         apply.run(host, "", ADMIN, silent, adopt=True)
     assert (caught.value.code, host.changes) == ("port-25-taken", [])
+
+
+def test_a_port_beside_a_postfix_that_runs_is_refused() -> None:
+    """A container on another address than Postfix is named, before anything is changed."""
+    host = untouched_postfix()
+    host._start()
+    own = host.dynamic["/proc/net/tcp"]
+    host.dynamic["/proc/net/tcp"] = lambda: (
+        own() + b" 9: 010200C0:0019 00000000:0000 0A 0:0 0:0 0 0 0 4711 1 0\n"
+    )
+    host.owners[4711] = "docker-proxy (pid 812)"
+    with pytest.raises(RefusedError, match="holds a container's published port, listens") as caught:
+        apply.run(host, "", ADMIN, silent)
+    assert caught.value.code == "mail-server"
+    assert "192.0.2.1 port 25" in caught.value.message
+    assert "127.0.0.1" not in caught.value.message
+    with pytest.raises(RefusedError, match=r"docker-proxy \(pid 812\) listens") as caught:
+        apply.run(host, "", ADMIN, silent, adopt=True)
+    assert (caught.value.code, host.changes) == ("port-25-taken", [])
+
+
+def test_a_postfix_that_was_started_anew_is_not_beside_itself() -> None:
+    """A socket that was there at the first look alone is nobody's."""
+    host = untouched_postfix()
+    host._start()
+    own, looks = host.dynamic["/proc/net/tcp"], iter([1])
+    host.dynamic["/proc/net/tcp"] = lambda: (
+        own() + b" 9: 010200C0:0019 00000000:0000 0A 0:0 0:0 0 0 0 4711 1 0\n" * next(looks, 0)
+    )
+    assert not any(each.beside for each in collect(host).listeners)
 
 
 def test_whose_pid_namespace_is_another_is_in_a_container() -> None:

@@ -22,12 +22,10 @@ NULL_MX = "0 "
 
 def port_owner(reader: Reader, facts: Facts, port: int = 25) -> Optional[tuple[str, str]]:
     """A program on a port that stays, and its address: not Postfix, nor ours, nor replaced."""
-    if facts.master_running:
-        return None
     mine: set[int] = set()
     for unit in facts.msmtpd.values():
         mine |= reader.socket_inodes(unit.pid) if unit.pid else set()
-    for listener in facts.listeners_on(port):
+    for listener in takeover.foreign(facts, port):
         if listener.inode not in mine and not takeover.goes(facts, listener):
             owner = listener.owner or reader.socket_owner(listener.inode) or "another program"
             return owner, listener.address

@@ -66,7 +66,9 @@ def collect(reader: Reader) -> Facts:
         fqdn=_fqdn(reader, nodename),
         ipv6_loopback="::1" in ipv6,
         addresses=tuple(parse.local_ipv4(_text(reader, "/proc/net/fib_trie"))) + tuple(ipv6),
-        listeners=listeners if running else _with_owners(reader, listeners),
+        listeners=_beside(reader, postfix, msmtpd, listeners)
+        if postfix is not None and running
+        else _with_owners(reader, listeners),
         packages=packages,
         candidates=_candidates(reader, distro) if postfix is None else {},
         sendmail=reader.link(reader.which("sendmail") or "") or "",
@@ -100,6 +102,39 @@ def collect_listeners(reader: Reader) -> tuple[Listener, ...]:
 def _with_owners(reader: Reader, listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:
     """Those on port 25 with the programs that hold them: to find one takes a look at all."""
     return tuple(_with_owner(reader, each) if each.port == 25 else each for each in listeners)
+
+
+def _beside(
+    reader: Reader,
+    postfix: PostfixFacts,
+    msmtpd: Mapping[str, UnitFacts],
+    listeners: tuple[Listener, ...],
+) -> tuple[Listener, ...]:
+    """Those on port 25 that are not of the Postfix that runs are marked, with their programs.
+
+    A container's port may be published on one address of the host, beside loopback.
+    """
+    foreign = _foreign(reader, postfix, msmtpd, listeners)
+    if foreign:  # or Postfix was started anew between the two looks
+        foreign &= _foreign(reader, postfix, msmtpd, collect_listeners(reader))
+    return tuple(
+        replace(_with_owner(reader, each), beside=True) if each.inode in foreign else each
+        for each in listeners
+    )
+
+
+def _foreign(
+    reader: Reader,
+    postfix: PostfixFacts,
+    msmtpd: Mapping[str, UnitFacts],
+    listeners: tuple[Listener, ...],
+) -> set[int]:
+    ours = reader.socket_inodes(int(_master_pid(reader, postfix) or 0))
+    if not ours:
+        return set()  # it ended meanwhile, or may not be looked at
+    for unit in msmtpd.values():
+        ours = ours | (reader.socket_inodes(unit.pid) if unit.pid else set())
+    return {each.inode for each in listeners if each.port == 25} - ours
 
 
 def _with_owner(reader: Reader, listener: Listener) -> Listener:
@@ -240,15 +275,19 @@ def master_running(reader: Reader, postfix: PostfixFacts) -> bool:
     The file outlives a master that was killed, and its number may be another process's by now:
     one of the same name is one of root's that works in this very queue directory.
     """
-    queue = postfix["queue_directory"]
-    pid = _text(reader, queue + "/pid/master.pid").strip()
-    if not pid.isdigit() or _text(reader, f"/proc/{pid}/comm").strip() != "master":
+    queue, pid = postfix["queue_directory"], _master_pid(reader, postfix)
+    if not pid or _text(reader, f"/proc/{pid}/comm").strip() != "master":
         return False
     process = reader.state(f"/proc/{pid}", content=False)
     if process is not None and process.uid != 0:
         return False
     works_in = reader.link(f"/proc/{pid}/cwd")
     return works_in is None or works_in == (reader.link(queue) or queue)
+
+
+def _master_pid(reader: Reader, postfix: PostfixFacts) -> str:
+    pid = _text(reader, postfix["queue_directory"] + "/pid/master.pid").strip()
+    return pid if pid.isdigit() else ""
 
 
 def _sasl_plain(reader: Reader) -> bool:

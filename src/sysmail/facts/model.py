@@ -16,7 +16,8 @@ class Listener:
     """A listening TCP socket; ``inode`` tells whose it is (proc_pid_fd(5)).
 
     ``owner`` is that program, where it was asked for and can be seen; ``contained``:
-    it runs in a container that has this host's network.
+    it runs in a container that has this host's network. ``beside``: it is not of the
+    Postfix that runs, which has other addresses of the same port.
     """
 
     address: str
@@ -24,6 +25,7 @@ class Listener:
     inode: int
     owner: str = ""
     contained: bool = False
+    beside: bool = False
 
 
 @dataclass(frozen=True)

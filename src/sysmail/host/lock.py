@@ -15,7 +15,7 @@ import time
 from sysmail.errors import RefusedError
 from sysmail.host.told import told
 
-__all__ = ["FileLock", "is_locked"]
+__all__ = ["FileLock", "has_open", "is_locked"]
 
 
 class FileLock:
@@ -51,12 +51,16 @@ class FileLock:
         os.close(self._descriptor)
 
 
+def has_open(link: str, path: str) -> bool:
+    """Whether a link in /proc/PID/fd is to this host's file: a container's reads the same."""
+    try:
+        return os.readlink(link) == path and os.path.samefile(link, path)
+    except OSError:
+        return False
+
+
 def _is_open(path: str) -> bool:
-    for link in glob.iglob("/proc/[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if os.readlink(link) == path:
-                return True
-    return False
+    return any(has_open(link, path) for link in glob.iglob("/proc/[0-9]*/fd/*"))
 
 
 def is_locked(path: str) -> bool:

@@ -11,7 +11,6 @@ import os
 import pwd
 import stat
 import subprocess
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
@@ -78,7 +77,9 @@ class Machine(Storage, LogSearch, Outside, Watching):
     ) -> Completed:
         """Run a program that changes the host."""
         if on_line is not None:
-            return self._stream(argv, env, timeout, on_line)
+            from sysmail.host.stream import stream  # only where packages change
+
+            return stream(argv, _environment(env), timeout, on_line)
         return self._call(argv, stdin, env, timeout, user)
 
     def _call(
@@ -121,44 +122,6 @@ class Machine(Storage, LogSearch, Outside, Watching):
             done.stdout.decode("utf-8", "replace"),
             done.stderr.decode("utf-8", "replace"),
         )
-
-    def _stream(
-        self,
-        argv: Sequence[str],
-        env: Optional[Mapping[str, str]],
-        timeout: float,
-        on_line: Callable[[str], None],
-    ) -> Completed:
-        try:
-            process = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=_environment(env),
-                cwd="/",
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            return Completed(tuple(argv), 127, "", f"{argv[0]}: not found")
-        except OSError as error:
-            return Completed(tuple(argv), 126, "", f"{argv[0]}: {error.strerror}")
-        lines: list[str] = []
-        guard = threading.Timer(timeout, process.kill)
-        guard.start()
-        try:
-            for raw in process.stdout or ():
-                line = raw.decode("utf-8", "replace").rstrip()
-                lines.append(line)
-                on_line(line)
-            status = process.wait()
-        except BaseException:
-            # A package manager that is cut off leaves packages half there: let it end by itself.
-            process.communicate()
-            raise
-        finally:
-            guard.cancel()
-        return Completed(tuple(argv), status, "\n".join(lines), "")
 
     def read(self, path: str, limit: int = 16_000_000) -> Optional[bytes]:
         """The content of a file, at most ``limit`` bytes of it."""

@@ -53,10 +53,12 @@ class Storage:
 
     def user_of(self, path: str) -> str:
         """A process that has a file open, such as ``pacman (pid 812)``."""
+        from sysmail.host.lock import has_open  # only where a package manager may be at work
+
         for pid in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
                 for name in os.listdir(f"/proc/{pid}/fd"):
-                    if os.readlink(f"/proc/{pid}/fd/{name}") == path and int(pid) != os.getpid():
+                    if int(pid) != os.getpid() and has_open(f"/proc/{pid}/fd/{name}", path):
                         return _named(int(pid))
         return ""
 
