@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from sysmail.host.port import Reader
@@ -22,12 +22,16 @@ DYNAMIC_USERS = range(61184, 65520)
 
 @dataclass(frozen=True)
 class Submission:
-    """One message: ``answer`` is Mailu's own, or what kept msmtp from getting one."""
+    """One message: ``answer`` is Mailu's own, or what kept msmtp from getting one.
+
+    ``time`` is when it was logged, in seconds since the epoch; 0 where the log does not say.
+    """
 
     host: str
     recipients: tuple[str, ...]
     accepted: bool
     answer: str
+    time: float = 0.0
 
 
 def parse(text: str) -> list[Submission]:
@@ -58,12 +62,13 @@ def since(reader: Reader, moment: float, host: str) -> Optional[list[Submission]
     said = reader.ask([*argv, "--since", f"@{moment:.6f}"])
     if said.status != 0 and said.err.strip():
         return None
-    lines = "\n".join(filter(None, map(_by_msmtpd, said.out.splitlines())))
-    return [each for each in parse(lines) if each.host == host]
+    told = map(_by_msmtpd, said.out.splitlines())
+    found = [replace(each, time=when) for when, line in told for each in parse(line)]
+    return [each for each in found if each.host == host]
 
 
-def _by_msmtpd(row: str) -> str:
-    """The message of an entry of the journal; empty where no msmtpd of sysmail's wrote it.
+def _by_msmtpd(row: str) -> tuple[float, str]:
+    """When, and the message of an entry of the journal; empty where no msmtpd of ours wrote it.
 
     Anybody may log under msmtp's name, and a program's own msmtp does. The user of the process
     comes from the kernel, and no account has one of DynamicUser= (systemd.exec(5)).
@@ -71,8 +76,9 @@ def _by_msmtpd(row: str) -> str:
     try:
         entry = json.loads(row)
         if int(entry["_UID"]) not in DYNAMIC_USERS:
-            return ""
+            return 0.0, ""
         message = str(entry["MESSAGE"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return ""
-    return "" if "\n" in message else message
+        when = int(entry.get("__REALTIME_TIMESTAMP", 0)) / 1e6
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return 0.0, ""
+    return when, "" if "\n" in message else message

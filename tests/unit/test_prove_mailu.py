@@ -8,6 +8,7 @@ from typing import Callable, Optional
 
 import pytest
 
+from sysmail.cli.prometheus import as_prometheus
 from sysmail.commands import prove, queue, status
 from sysmail.host.port import Completed
 from sysmail.msmtp import DIRECTORY
@@ -260,7 +261,10 @@ REFUSED = TAKEN.replace("250", "553").replace("EX_OK", "EX_UNAVAILABLE")
 
 def entries(*lines: str, uid: int = 62000) -> str:
     """What the journal prints of lines that a process of this user logged."""
-    rows = [{"MESSAGE": line, "_UID": str(uid)} for line in lines]
+    rows = [
+        {"MESSAGE": line, "_UID": str(uid), "__REALTIME_TIMESTAMP": str((turn + 1) * 10**6)}
+        for turn, line in enumerate(lines)
+    ]
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
@@ -288,6 +292,26 @@ def test_status_tells_what_mailu_answered() -> None:
     assert [problem.code for problem in status.run(host).errors] == ["not-running"]
     mail_in_postfix(host)
     assert "mail-waits" in [problem.code for problem in status.run(host).errors]
+    no_queue(host)
+    found = status.run(host)
+    assert "queue-not-listed" in [problem.code for problem in found.errors]
+    assert found.details["queue"] is None
+
+
+def test_metrics_of_this_route() -> None:
+    """The last delivery is the last that Mailu took; without a log nobody knows of any."""
+    host = applied()
+    host.answer("journalctl", entries(TAKEN, *[REFUSED] * 9))
+    found = status.run(host)
+    assert "sysmail_last_sent_timestamp_seconds 1\n" in as_prometheus(found)
+    assert [row["time"] for row in found.details["deliveries"]["last"]] == [6, 7, 8, 9, 10]
+    host.answer("journalctl", entries(REFUSED))
+    assert "sysmail_last_sent" not in as_prometheus(status.run(host))
+    host.answer("journalctl", "", 1, "no journal")
+    found = status.run(host)
+    assert (found.details["deliveries"], len(found.notes)) == (None, 1)
+    assert "sysmail_sent" not in as_prometheus(found)
+    assert "sysmail_attempts" not in as_prometheus(found)
 
 
 def test_queue_of_this_route_is_empty() -> None:

@@ -16,6 +16,7 @@ from sysmail.cli.prometheus import METRICS, as_prometheus
 from sysmail.cli.render import as_text
 from sysmail.commands import status
 from sysmail.host.machine import Machine
+from sysmail.host.port import Completed
 from sysmail.report import Problem, Report, RouteSummary
 from unit.fake_debian import FakeDebian
 from unit.make import facts
@@ -106,8 +107,14 @@ def test_suppressed_messages_are_told() -> None:
 def _reports() -> list[Report]:
     route = RouteSummary("relay", "mailu", 'said "yes"\n\\')
     mailu: dict[str, Any] = {
-        "queue": {"count": 0, "oldest": None, "reasons": [], "by_queue": {}},
-        "deliveries": {"sent": 3, "refused": 1, "last": [], "since": 0},
+        "queue": {
+            "count": 0,
+            "oldest": None,
+            "oldest_waiting": None,
+            "reasons": [],
+            "by_queue": {},
+        },
+        "deliveries": {"sent": 3, "refused": 1, "last": [], "last_sent": 1.5, "since": 0},
         "now": 1763800000.5,
     }
     problem = Problem("not-applied", "never applied", "apply")
@@ -148,6 +155,48 @@ def test_metrics_of_a_queue() -> None:
     assert "sysmail_queue_oldest_age_seconds 7206" in lines
     assert 'sysmail_attempts_last_day{status="deferred"} 1' in lines
     assert 'sysmail_problem{code="mail-waits"} 1' in lines
+
+
+def test_what_nobody_knows_is_left_out() -> None:
+    """Without a log that can be read there is no number of deliveries, rather than 0."""
+    host = _host(waiting=1)
+    host.programs["journalctl"] = lambda argv, _in: Completed(tuple(argv), 1, "", "cut off")
+    report = status.run(host)
+    assert report.details["deliveries"] is None
+    assert any("what was sent is not known" in note for note in report.notes)
+    told = as_prometheus(report)
+    assert "sysmail_queue_messages 1" in told
+    assert "sysmail_sent" not in told
+    assert "sysmail_attempts" not in told
+    assert "sysmail_last_sent" not in told
+    shown = as_text(report, colour=False)
+    assert "sent   not known" in shown
+    assert "in the last 24 hours" not in shown
+
+
+def test_a_queue_that_cannot_be_listed() -> None:
+    """It is a problem beside the rest, which is told all the same."""
+    host = _host()
+    host.answer("postqueue", "", 69, "postqueue: fatal: Queue report unavailable")
+    report = status.run(host)
+    assert "queue-not-listed" in [problem.code for problem in report.errors]
+    assert (report.exit_code, report.details["queue"]) == (1, None)
+    told = as_prometheus(report)
+    assert "sysmail_queue" not in told
+    assert "sysmail_sent_last_day 7" in told
+    assert 'sysmail_problem{code="queue-not-listed"} 1' in told
+    shown = as_text(report, colour=False)
+    assert "queue  not known" in shown
+    assert "sent   7 in the last 24 hours" in shown
+
+
+def test_held_mail_is_not_overdue() -> None:
+    """There is an age of what waits for the next hop, beside that of all that is in the queue."""
+    told = as_prometheus(status.run(_host(waiting=1))).splitlines()
+    assert "sysmail_queue_oldest_age_seconds 7200" in told
+    assert "sysmail_queue_oldest_waiting_age_seconds 0" in told
+    told = as_prometheus(status.run(_host(waiting=3))).splitlines()
+    assert "sysmail_queue_oldest_waiting_age_seconds 7202" in told
 
 
 def test_names_of_metrics() -> None:

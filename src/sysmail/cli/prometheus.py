@@ -39,31 +39,40 @@ def _info(report: Report) -> Samples:
         yield {"version": __version__, **way}, 1.0
 
 
+def _known(report: Report, name: str) -> dict[str, Any]:
+    """A part of the report; empty where nobody knows."""
+    found: dict[str, Any] = report.details.get(name) or {}
+    return found
+
+
 def _queue(report: Report) -> Samples:
-    if "queue" in report.details:
-        yield {}, report.details["queue"]["count"]
+    if queue := _known(report, "queue"):
+        yield {}, queue["count"]
 
 
 def _by_queue(report: Report) -> Samples:
-    known: dict[str, int] = report.details.get("queue", {}).get("by_queue", {})
-    if "queue" in report.details:
+    if queue := _known(report, "queue"):
         for name in ("maildrop", "incoming", "active", "deferred", "hold"):
-            yield {"queue": name}, known.get(name, 0)
+            yield {"queue": name}, queue["by_queue"].get(name, 0)
 
 
-def _oldest(report: Report) -> Samples:
-    if "queue" in report.details:
-        oldest = report.details["queue"]["oldest"]
+def _oldest(report: Report, key: str = "oldest") -> Samples:
+    if queue := _known(report, "queue"):
+        oldest = queue[key]
         yield {}, max(report.details["now"] - oldest, 0) if oldest is not None else 0.0
 
 
+def _oldest_waiting(report: Report) -> Samples:
+    return _oldest(report, "oldest_waiting")
+
+
 def _sent(report: Report) -> Samples:
-    if "deliveries" in report.details:
-        yield {}, report.details["deliveries"]["sent"]
+    if deliveries := _known(report, "deliveries"):
+        yield {}, deliveries["sent"]
 
 
 def _attempts(report: Report) -> Samples:
-    deliveries: dict[str, Any] = report.details.get("deliveries", {})
+    deliveries = _known(report, "deliveries")
     counts = deliveries.get("attempts")
     if counts is None and deliveries:
         counts = {"sent": deliveries["sent"], "bounced": deliveries.get("refused", 0)}
@@ -73,9 +82,9 @@ def _attempts(report: Report) -> Samples:
 
 
 def _last(report: Report) -> Samples:
-    times = [d["time"] for d in report.details.get("deliveries", {}).get("last", []) if "time" in d]
-    if times:
-        yield {}, max(times)
+    last = _known(report, "deliveries").get("last_sent")
+    if last is not None:
+        yield {}, last
 
 
 def _suppressed(report: Report) -> Samples:
@@ -97,7 +106,18 @@ METRICS = (
         _info,
     ),
     Metric("queue_messages", (), "Messages in the queue, held ones included.", _queue),
-    Metric("queue_oldest_age_seconds", (), "Age of the oldest message; 0 without one.", _oldest),
+    Metric(
+        "queue_oldest_age_seconds",
+        (),
+        "Age of the oldest message, held ones included; 0 without one.",
+        _oldest,
+    ),
+    Metric(
+        "queue_oldest_waiting_age_seconds",
+        (),
+        "Age of the oldest message that is not held; 0 without one.",
+        _oldest_waiting,
+    ),
     Metric(
         "queue_messages_by_queue",
         ("queue",),

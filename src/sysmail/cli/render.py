@@ -138,7 +138,13 @@ def _fit(line: str) -> str:
 def _status(details: dict[str, Any], paint: Paint) -> list[str]:
     if "queue" not in details:
         return []
-    queue, sent = details["queue"], details["deliveries"]
+    return [*_status_queue(details, paint), *_status_sent(details, paint)]
+
+
+def _status_queue(details: dict[str, Any], paint: Paint) -> list[str]:
+    queue = details["queue"]
+    if queue is None:
+        return [f"{paint('queue', 'bold')}  not known"]
     oldest = queue["oldest"]
     age = f", the oldest for {_age(details['now'] - oldest)}" if oldest is not None else ""
     lines = [f"{paint('queue', 'bold')}  {_count(queue['count'], 'message')}{age}"]
@@ -148,8 +154,15 @@ def _status(details: dict[str, Any], paint: Paint) -> list[str]:
     if len(queue["reasons"]) > REASONS:
         others = sum(row["count"] for row in queue["reasons"][REASONS:])
         lines.append(f"  {others:>6}         for other reasons: see `sysmail queue list`")
+    return lines
+
+
+def _status_sent(details: dict[str, Any], paint: Paint) -> list[str]:
+    sent = details["deliveries"]
+    if sent is None:
+        return [f"{paint('sent', 'bold')}   not known"]
     refused = f", {sent['refused']} refused" if sent.get("refused") else ""
-    lines.append(f"{paint('sent', 'bold')}   {sent['sent']} in the last 24 hours{refused}")
+    lines = [f"{paint('sent', 'bold')}   {sent['sent']} in the last 24 hours{refused}"]
     for row in sent["last"]:
         when = _age(details["now"] - row["time"]) + " ago" if "time" in row else ""
         name = row["queue_id"] or row["answer"][:40]

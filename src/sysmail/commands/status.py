@@ -9,7 +9,6 @@ from typing import Any, Optional
 from sysmail import queue, submissions
 from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.commands.memory import load, undelivered
-from sysmail.errors import HostError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Reader
 from sysmail.policy import parse
@@ -21,6 +20,10 @@ __all__ = ["run"]
 
 LATELY_SECONDS = 86400.0
 SHOWN = 5
+_UNLISTED = Problem(
+    "queue-not-listed", "the queue cannot be listed", "run `postqueue -j` to see why"
+)
+_UNREAD = "no mail log can be read: what was sent is not known"
 
 
 def run(reader: Reader) -> Report:
@@ -42,15 +45,15 @@ def run(reader: Reader) -> Report:
         return _report(reader, problems, in_force, {})
     messages = queue.waiting(reader)
     if messages is None:
-        raise HostError(
-            "queue-not-listed", "the queue cannot be listed", "run `postqueue -j` to see why"
-        )
+        problems.append(_UNLISTED)
     # While a message is tried again it is in another queue, and has no reason for a moment.
     asked = in_force.policy if in_force is not None else {}
     patience = parse({"queue": asked.get("queue", {})}).queue.retry_every
     old = reader.now() - patience
     overdue = [
-        m for m in messages if m.queue == "deferred" or (m.queue != "hold" and m.arrived < old)
+        m
+        for m in messages or []
+        if m.queue == "deferred" or (m.queue != "hold" and m.arrived < old)
     ]
     if overdue:
         reason = queue.by_reason(overdue)[0][0]
@@ -64,26 +67,10 @@ def run(reader: Reader) -> Report:
     now = reader.now()
     log_file = facts.postfix["maillog_file"]
     lately = recent(reader, facts, log_file, now - LATELY_SECONDS, SHOWN)
-    counts = lately.counts if lately is not None else {}
-    last = lately.last if lately is not None else ()
     in_journal = facts.systemd and not log_file
     details: dict[str, Any] = {
-        "queue": _queue(messages),
-        "deliveries": {
-            "since": now - LATELY_SECONDS,
-            "sent": counts.get("sent", 0),
-            "attempts": counts,
-            "complete": lately is not None and lately.complete,
-            "last": [
-                {
-                    "queue_id": d.queue_id,
-                    "recipient": d.recipient,
-                    "answer": d.answer,
-                    "time": d.time,
-                }
-                for d in last
-            ],
-        },
+        "queue": _queue(messages) if messages is not None else None,
+        "deliveries": _deliveries(lately, now) if lately is not None else None,
         "suppressed": suppressed(reader, now - LATELY_SECONDS) if in_journal else 0,
         "now": now,
     }
@@ -91,10 +78,24 @@ def run(reader: Reader) -> Report:
     return replace(_report(reader, problems, in_force, details), notes=notes)
 
 
+def _deliveries(lately: Recent, now: float) -> dict[str, Any]:
+    return {
+        "since": now - LATELY_SECONDS,
+        "sent": lately.counts.get("sent", 0),
+        "attempts": lately.counts,
+        "complete": lately.complete,
+        "last_sent": lately.last[-1].time if lately.last else None,
+        "last": [
+            {"queue_id": d.queue_id, "recipient": d.recipient, "answer": d.answer, "time": d.time}
+            for d in lately.last
+        ],
+    }
+
+
 def _notes(lately: Optional[Recent], dropped: int) -> tuple[str, ...]:
     notes: list[str] = []
     if lately is None:
-        notes.append("no mail log can be read: what was sent is not known")
+        notes.append(_UNREAD)
     elif not lately.complete:
         notes.append("there was more in 24 hours than the newest lines that were counted")
     if dropped:
@@ -111,8 +112,7 @@ def _mailu(reader: Reader, in_force: Checkpoint, facts: Facts) -> Report:
         problems.append(Problem("not-running", "sysmail's msmtpd does not run", remedy))
     now = reader.now()
     host = str(in_force.policy.get("mailu", {}).get("host", ""))
-    handed = submissions.since(reader, now - LATELY_SECONDS, host) or []
-    refused = [each for each in handed if not each.accepted]
+    handed = submissions.since(reader, now - LATELY_SECONDS, host)
     if handed and not handed[-1].accepted:
         problems.append(
             Problem(
@@ -121,32 +121,47 @@ def _mailu(reader: Reader, in_force: Checkpoint, facts: Facts) -> Report:
                 "the program that sent it was told; see `sysmail prove`",
             )
         )
-    waiting = queue.waiting(reader) or [] if facts.postfix is not None else []
+    waiting = queue.waiting(reader) if facts.postfix is not None else []
+    if waiting is None:
+        problems.append(_UNLISTED)
     if waiting:
         remedy = "run `sysmail apply`"
         problems.append(
             Problem("mail-waits", f"{len(waiting)} wait in a Postfix that is off", remedy)
         )
     details: dict[str, Any] = {
-        "queue": _queue(waiting),
-        "deliveries": {
-            "since": now - LATELY_SECONDS,
-            "sent": len(handed) - len(refused),
-            "refused": len(refused),
-            "last": [
-                {"queue_id": "", "recipient": ", ".join(each.recipients), "answer": each.answer}
-                for each in handed[-SHOWN:]
-            ],
-        },
+        "queue": _queue(waiting) if waiting is not None else None,
+        "deliveries": _handed(handed, now) if handed is not None else None,
         "now": now,
     }
-    return _report(reader, problems, in_force, details)
+    notes = (_UNREAD,) if handed is None else ()
+    return replace(_report(reader, problems, in_force, details), notes=notes)
+
+
+def _handed(handed: list[submissions.Submission], now: float) -> dict[str, Any]:
+    taken = [each.time for each in handed if each.accepted]
+    return {
+        "since": now - LATELY_SECONDS,
+        "sent": len(taken),
+        "refused": len(handed) - len(taken),
+        "last_sent": taken[-1] if taken else None,
+        "last": [
+            {
+                "queue_id": "",
+                "recipient": ", ".join(each.recipients),
+                "answer": each.answer,
+                "time": each.time,
+            }
+            for each in handed[-SHOWN:]
+        ],
+    }
 
 
 def _queue(messages: list[queue.Message]) -> dict[str, Any]:
     return {
         "count": len(messages),
         "oldest": messages[0].arrived if messages else None,
+        "oldest_waiting": next((m.arrived for m in messages if m.queue != "hold"), None),
         "by_queue": dict(Counter(message.queue for message in messages)),
         "reasons": [
             {"reason": reason, "count": count, "oldest": oldest}
