@@ -130,8 +130,9 @@ ROWS = {
         log="status=bounced(?s:.*)removed", never="postmaster|notification",
     ),
     "notify_classes with an unknown word": Row(
-        "notices-not-readable", {"notify_classes": "bounces"}, reply="no connection|^4|closed",
-        log="fatal: unknown notify_classes value",
+        "notices-not-readable", {"notify_classes": "bounces"}, reply="^250",
+        send=Send(to="gone@example.net"), never="sender non-delivery notification",
+        log=r"/bounce\[\d+\]: fatal: unknown notify_classes value",
     ),
     "maximal_queue_lifetime of a second": Row(
         "lifetime-too-short",

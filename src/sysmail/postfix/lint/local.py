@@ -85,7 +85,7 @@ def _notices(given: Candidate) -> Iterator[Finding]:
         yield Finding(
             "notices-not-readable",
             "notify_classes",
-            f"`{unknown[0][:60]}` is no class of notices: smtpd, smtp and bounce do not start",
+            f"`{unknown[0][:60]}` is no class of notices: smtp and bounce end, nobody is told",
             "write resource, software, bounce, 2bounce, delay, data",
         )
     lacking = [name for name in _WANTED if name not in classes]
