@@ -167,17 +167,20 @@ def test_folder_in_place_of_a_file(host: Host) -> None:
 
 def test_edit_after_a_cut_off_apply(host: Host) -> None:
     """What somebody mended by hand after a crash is kept when the next command goes back."""
+    path = "/etc/postfix/sysmail/recipient"  # the admin is in it
+    former = text(host, path)
     asked(host, "other")
     journal = "/var/lib/sysmail/checkpoints/0002/journal.json"
     apply(host)
     host.run(f'sed -i \'s/"state": "done"/"state": "open"/\' {journal}')
-    host.run(f"echo '{MINE.strip()}' >> /etc/postfix/sysmail/generic")
-    edited = text(host, "/etc/postfix/sysmail/generic")
+    host.run(f"echo '{MINE.strip()}' >> {path}")
+    edited = text(host, path)
+    assert "other@example.org" in edited
     changed = sysmail(host, "status")
-    if any("generic" in note for note in changed.report.get("notes", [])):
-        assert text(host, KEPT + "/etc/postfix/sysmail/generic") == edited
-    else:  # that apply had not changed it: nothing was overwritten
-        assert text(host, "/etc/postfix/sysmail/generic") == edited
+    note = next(note for note in changed.report["notes"] if path in note)
+    assert note.endswith(KEPT + path)
+    assert text(host, KEPT + path) == edited
+    assert text(host, path) == former
 
 
 def test_what_the_package_manager_changed_stays(host: Host) -> None:

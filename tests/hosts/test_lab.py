@@ -81,10 +81,8 @@ def test_run_passes_on_what_it_is_given(web: Host) -> None:
 
 def test_run_does_not_wait_for_what_a_command_leaves_behind(web: Host) -> None:
     """A daemon that keeps its output open does not hold its starter up."""
-    began = time.monotonic()
-    web.run("sleep 30 &")
-    assert time.monotonic() - began < 5
-    web.run("pkill sleep")
+    web.run("sleep 600 &")
+    web.run(["pkill", "-xf", "sleep 600"])  # fails where none runs any more
 
 
 def test_start_runs_in_the_background(web: Host) -> None:
@@ -95,16 +93,20 @@ def test_start_runs_in_the_background(web: Host) -> None:
 
 
 def test_names_resolve_both_ways(lab: Lab, web: Host) -> None:
-    """Every host is in DNS forward and reverse; unknown names do not exist, at once."""
+    """Every host is in DNS forward and reverse; unknown names do not exist, and are said not to."""
     other = lab.host("other", fqdn="mail.example.com", boot=False)
     ask = "import socket,sys; print(socket.gethostbyaddr(sys.argv[1])[0])"
     assert web.run("getent ahostsv4 mail.example.com").stdout.startswith(other.address)
     assert web.run("getent ahostsv6 mail.example.com").stdout.startswith(other.address6)
     for address in (other.address, other.address6):
         assert web.run(["python3", "-c", ask, address]).stdout.strip() == "mail.example.com"
-    began = time.monotonic()
-    assert web.run("getent hosts nowhere.invalid", check=False).returncode == 2
-    assert time.monotonic() - began < 1
+    unknown = (
+        "import socket\n"
+        "try: socket.getaddrinfo('nowhere.invalid', 25)\n"
+        "except socket.gaierror as error: print(error.errno == socket.EAI_NONAME)"
+    )
+    # A server that does not answer would be EAI_AGAIN.
+    assert web.run(["python3", "-c", unknown]).stdout == "True\n"
     lab.remove(other)
     assert web.run("getent hosts mail.example.com", check=False).returncode == 2
 

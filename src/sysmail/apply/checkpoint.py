@@ -362,7 +362,7 @@ def _may_hold_secret(path: str, state: FileState) -> bool:
     return (
         not state.mode & 0o004
         or path == MSMTPRC
-        or any(word in state.data.lower() for word in (b"password", b"passwd"))
+        or any(word in state.data.lower() for word in (b"passw", b"_pw", b"secret"))
     )
 
 

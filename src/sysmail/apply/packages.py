@@ -38,6 +38,8 @@ may wait for us, where it upgrades a service that starts after recovery.
 
 BOOT_LOCK_SECONDS = 30.0
 """How long apt-get then waits for its lock, at each call."""
+TIMED_OUT = 124
+"""The status of a manager that did not end in its time: it is not asked again (host/port.py)."""
 _LOCK_WAIT = re.compile(r"^(DPkg::Lock::Timeout=)\d+$")
 _WORTH_TELLING = re.compile(
     r"^(Get:|Unpacking |Setting up |Removing |Purging |downloading |installing |removing |\()"
@@ -312,7 +314,7 @@ def _call_or_renew(
 ) -> Completed:
     """Call; when the package lists are missing or old, renew them and call once more."""
     done = _call(writer, distro, argv, say)
-    if done.status == 0:
+    if done.status in (0, TIMED_OUT):
         return done
     say("renewing the package lists")
     _call(writer, distro, distro.refresh, say)
