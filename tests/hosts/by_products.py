@@ -23,7 +23,11 @@ BY_PRODUCTS = {
     "etc/resolv.conf": "written by the host's network, not by packages",
 }
 
-# Everything below these paths -> why it differs.
+# Everything whose path begins so -> why it differs.
 CACHES = {
+    **dict.fromkeys(
+        ("etc/group.", "etc/gshadow.", "etc/passwd.", "etc/shadow."),
+        "the locks of the tools for accounts, where one was killed; the next one takes them over",
+    ),
     "var/spool/exim4/db/": "exim's hints about servers it talked to; its package removes them",
 }
