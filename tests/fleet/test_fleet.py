@@ -33,7 +33,8 @@ PING = [{"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.ping
 PLAY = [{"hosts": "all", "gather_facts": False, "roles": ["sysmail.host.sys_svc_mail"]}]
 IS_A_SERVER = (
     "this host is a mail server already: Postfix is the destination of example.com "
-    "(mydestination); Postfix has virtual_alias_domains = example.net"
+    "(mydestination); Postfix has virtual_alias_domains = example.net; "
+    "Postfix has virtual_alias_maps = inline:{info@example.net=root}"
 )
 LEAVE_IT = "leave it as it is, or give --adopt to replace it (everything is kept for rollback)"
 READ_ROWS = """

@@ -47,7 +47,9 @@ SEENS = (
 
 # What a line of each file begins with, but for comments.
 _SHAPES = {
-    "master.cf": r"[a-z]+ +(inet|unix|unix-dgram) |  -o message_size_limit=[0-9]+$",
+    "master.cf": (
+        r"[a-z]+ +(inet|unix|unix-dgram) |  -o (message_size_limit=[0-9]+|notify_classes=)$"
+    ),
     "sasl_password": r"\[[^\]\s]+\]:[0-9]+ [^\s:]+:a-marked-password$",
     "sysmail.conf": (
         r"\[Service\]$|PIDFile=/\S+/pid/master\.pid$|Restart=on-failure$|RestartSec=3$"
