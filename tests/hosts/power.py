@@ -176,7 +176,8 @@ class Powered:
             assert undone, f"{where}: no recovery at boot"
         assert host.run("systemctl is-system-running").stdout.strip() == "running", where
         told = sysmail(host, "status").report.get("notes", [])
-        done = [word for word in words if "has been undone" in word or "stays as it is" in word]
+        endings = ("has been undone", "is at its end", "stays as it is")
+        done = [word for word in words if any(ending in word for ending in endings)]
         assert bool(told) == bool(done), f"{where}: {told} {words}"
         assert all(note.startswith("recovered at boot: ") for note in told), f"{where}: {told}"
         assert not sysmail(host, "status").report.get("notes"), where
