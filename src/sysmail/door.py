@@ -121,7 +121,8 @@ def _compile_anew(writer: Any, archive: str) -> None:
 
 def _with_cut_off(reader: Any, report: Report) -> Report:
     """A check undoes nothing that was cut off, and says that a run would."""
-    from sysmail.apply import Store, is_pending
+    from sysmail.apply.checkpoint import Store
+    from sysmail.apply.recovery import is_pending
 
     cut_off = [c for c in Store(reader).load() if c.state != "done" and not is_pending(reader, c)]
     if not cut_off or report.exit_code not in (0, 2):
@@ -132,7 +133,7 @@ def _with_cut_off(reader: Any, report: Report) -> Report:
 
 def _leaves_nothing(host: Any, request: Mapping[str, Any], report: Report) -> bool:
     """Whether nothing of sysmail is on the host now: removed, or a first apply that failed."""
-    from sysmail.apply import Store
+    from sysmail.apply.checkpoint import Store
 
     if request["command"] == "remove" or report.exit_code in (0, 2, 3):
         return request["command"] == "remove" and report.exit_code == 0
@@ -181,7 +182,7 @@ def _work(writer: Any, request: Mapping[str, Any]) -> Report:
 
 def _remove(writer: Any, *, check: bool) -> Report:
     """Back to how the host was; nothing to do is fine, for what is asked is a state."""
-    from sysmail.apply import Store
+    from sysmail.apply.checkpoint import Store
     from sysmail.commands import rollback
 
     if not Store(writer).load():

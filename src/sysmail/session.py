@@ -80,11 +80,14 @@ def carry_out(
 
 def _recover(host: Any, say: Say, *, locked: bool) -> list[str]:
     """What was cut off is undone by the next command of any kind, unless one is under way."""
-    from sysmail.apply import Store, guard, recover
+    from sysmail.apply import guard
+    from sysmail.apply.checkpoint import Store
     from sysmail.errors import RefusedError
 
     if Store(host).is_clean() and not guard.is_left_behind(host):
         return []
+    from sysmail.apply.recovery import recover  # it loads all that changes hosts
+
     if locked:
         return _recovered(recover, host, say)
     try:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sysmail.apply import Store, recover
+from sysmail.apply.checkpoint import Store
+from sysmail.apply.recovery import recover
 from sysmail.cli.main import main
 from sysmail.cli.render import as_json, as_text
 from sysmail.commands import apply, plan, prove, rollback, status

@@ -8,7 +8,8 @@ from typing import Any, Optional
 import pytest
 
 from sysmail import door, signals
-from sysmail.apply import Store, recover
+from sysmail.apply.checkpoint import Store
+from sysmail.apply.recovery import recover
 from sysmail.cli.main import main
 from sysmail.cli.render import as_json
 from sysmail.commands import apply, plan, prove, status

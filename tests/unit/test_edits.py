@@ -6,9 +6,9 @@ from typing import Any, Callable, Optional
 
 import pytest
 
-from sysmail.apply import Checkpoint, Store, recover
-from sysmail.apply.checkpoint import digest
+from sysmail.apply.checkpoint import Checkpoint, Store, digest
 from sysmail.apply.edits import KEPT, changed_paths, how_changed
+from sysmail.apply.recovery import recover
 from sysmail.commands import apply, plan, rollback
 from sysmail.errors import RefusedError
 from sysmail.host.port import FileState

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sysmail.apply import Store, recover
+from sysmail.apply.checkpoint import Store
 from sysmail.apply.guard import LINK, TOOL, UNIT, place
 from sysmail.apply.packages import BOOT_LOCK_SECONDS, BOOT_SECONDS, INSTALL_SECONDS
+from sysmail.apply.recovery import recover
 from sysmail.cli.main import main
 from sysmail.commands import apply, rollback
 from sysmail.errors import HostError

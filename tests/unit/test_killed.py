@@ -11,8 +11,10 @@ from typing import Callable
 import pytest
 
 from sysmail import signals
-from sysmail.apply import Store, guard, recover, retire
+from sysmail.apply import guard, retire
+from sysmail.apply.checkpoint import Store
 from sysmail.apply.edits import BESIDE, KEPT
+from sysmail.apply.recovery import recover
 from sysmail.apply.scratch import take_away
 from sysmail.cli.main import main
 from sysmail.commands import apply, rollback

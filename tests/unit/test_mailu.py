@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 import pytest
 
-from sysmail.apply import Store
+from sysmail.apply.checkpoint import Store
 from sysmail.commands import apply, plan, prove, rollback, status
 from sysmail.errors import SysmailError
 from sysmail.msmtp import PASSWORD as PASSWORD_FILE

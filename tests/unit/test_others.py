@@ -8,7 +8,8 @@ from typing import Callable
 import pytest
 
 from sysmail import distro
-from sysmail.apply import Store, recover
+from sysmail.apply.checkpoint import Store
+from sysmail.apply.recovery import recover
 from sysmail.commands import rollback
 from unit.fake_debian import FakeDebian
 from unit.fake_host import Call

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sysmail.apply import Store, guard, recover
-from sysmail.apply.checkpoint import HOME
+from sysmail.apply import guard
+from sysmail.apply.checkpoint import HOME, Store
+from sysmail.apply.recovery import recover
 from sysmail.cli.main import main
 from sysmail.commands import apply, rollback, status, try_
 from sysmail.errors import RefusedError, StepError, SysmailError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sysmail.apply import Store
+from sysmail.apply.checkpoint import Store
 from sysmail.cli.main import main
 from sysmail.cli.render import as_json, as_text
 from sysmail.commands import apply, plan, prove, rollback, status, watch

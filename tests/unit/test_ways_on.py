@@ -8,7 +8,8 @@ import pty
 
 import pytest
 
-from sysmail.apply import Store, recover
+from sysmail.apply.checkpoint import Store
+from sysmail.apply.recovery import recover
 from sysmail.cli.progress import Progress
 from sysmail.commands import rollback
 from sysmail.host.port import Completed

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Callable, Optional
 
 from sysmail import signals
-from sysmail.apply import Checkpoint, Store, Transaction, is_pending
-from sysmail.apply.checkpoint import WAITING, keep_passwords, save
+from sysmail.apply.checkpoint import WAITING, Checkpoint, Store, keep_passwords, save
 from sysmail.apply.preflight import check_steps, wait_for_packages
+from sysmail.apply.recovery import is_pending
 from sysmail.apply.scratch import try_candidate
+from sysmail.apply.transaction import Transaction
 from sysmail.commands.outage import note_outage, was_good
 from sysmail.commands.policy_source import Given
 from sysmail.commands.refusals import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Callable
 
-from sysmail.apply import guard, recover
+from sysmail.apply import guard
+from sysmail.apply.recovery import recover
 from sysmail.host.port import Writer
 from sysmail.report import Report
 

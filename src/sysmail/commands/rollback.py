@@ -12,15 +12,11 @@ from datetime import datetime, timezone
 from typing import Callable, Optional
 
 from sysmail import signals
-from sysmail.apply import (
-    Checkpoint,
-    Store,
-    check_undo,
-    is_pending,
-    leaving,
-    removes_postfix,
-    undo,
-)
+from sysmail.apply import leaving
+from sysmail.apply.checkpoint import Checkpoint, Store
+from sysmail.apply.recovery import is_pending
+from sysmail.apply.undo import check_undo, undo
+from sysmail.apply.undo_packages import removes_postfix
 from sysmail.errors import RefusedError
 from sysmail.facts import collect
 from sysmail.host.port import Reader, Writer

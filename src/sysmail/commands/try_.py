@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
 from sysmail import queue, signals, takeover
-from sysmail.apply import Checkpoint, Store, Transaction
+from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.apply.preflight import check_steps, wait_for_packages
+from sysmail.apply.transaction import Transaction
 from sysmail.commands.apply import GO_ON
 from sysmail.commands.send import send
 from sysmail.commands.situation import file_states

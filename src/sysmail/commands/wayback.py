@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Callable, Optional
 
-from sysmail.apply import Checkpoint, revert
+from sysmail.apply.checkpoint import Checkpoint
 from sysmail.apply.edits import changed_paths, kept_words
+from sysmail.apply.recovery import revert
 from sysmail.describe import describe
 from sysmail.errors import SysmailError
 from sysmail.host.port import Writer
