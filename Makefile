@@ -54,9 +54,9 @@ unit-all: ## unit tests on the oldest and the newest Python found
 	@test -n "$(PYTHONS)" || { echo "no Python from 3.9 on with venv was found" >&2; exit 1; }
 	@echo "oldest: $(firstword $(PYTHONS))"
 	@echo "newest: $(lastword $(PYTHONS))"
-	@$(MAKE) --no-print-directory unit PYTHON=$(firstword $(PYTHONS))
-	@test $(firstword $(PYTHONS)) = $(lastword $(PYTHONS)) \
-		|| $(MAKE) --no-print-directory unit PYTHON=$(lastword $(PYTHONS))
+	@$(MAKE) --no-print-directory unit PYTHON=$(firstword $(PYTHONS)) ARGS="--numprocesses 2"
+	@test $(firstword $(PYTHONS)) = $(lastword $(PYTHONS)) || $(MAKE) --no-print-directory unit \
+		PYTHON=$(lastword $(PYTHONS)) ARGS="--numprocesses 2"
 
 .PHONY: check
 check: venv ## formatting, lint, types, and whether generated documentation is up to date
@@ -108,13 +108,10 @@ python: root
 		DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends \
 			python3 python3-venv; }
 
+# What fails in one part does not hide what the next would have told: each part takes its minutes.
 .PHONY: test
 test: root python ## as root: everything; pytest's closing line of the hosts comes last
-	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory unit-all
-	@$(MAKE) --no-print-directory fuzz
-	@$(MAKE) --no-print-directory lab
-	@$(MAKE) --no-print-directory hosts
+	@$(MAKE) --no-print-directory --keep-going check unit-all fuzz lab hosts
 
 .PHONY: hosts
 hosts: root venv ## as root: the tests on booted hosts and of fleets alone; ARGS for pytest

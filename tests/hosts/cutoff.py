@@ -24,6 +24,7 @@ from onhost import (
     mailu_policy,
     packages,
     policy,
+    queued,
     snapshot,
     sysmail,
     units,
@@ -149,13 +150,7 @@ class Bench:
 
     def queued(self) -> dict[str, str]:
         """Ids of the messages in the queue, and which queue they are in."""
-        said = self.host.run("postqueue -j 2>/dev/null", check=False).stdout
-        rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-        return {
-            recipient["address"].partition("@")[0]: row["queue_name"]
-            for row in rows
-            for recipient in row["recipients"]
-        }
+        return queued(self.host)
 
     def submit(self, kind: str, count: int = 1) -> None:
         """Messages that are taken by sendmail; those of the kind `wait` stay until `let_go`."""

@@ -106,6 +106,17 @@ def snapshot(host: Host) -> dict[str, str]:
     }
 
 
+def queued(host: Host) -> dict[str, str]:
+    """The local parts of the recipients in the queue, and which queue each is in."""
+    said = host.run("postqueue -j 2>/dev/null", check=False).stdout
+    rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    return {
+        recipient["address"].partition("@")[0]: row["queue_name"]
+        for row in rows
+        for recipient in row["recipients"]
+    }
+
+
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """What differs between two snapshots, a line each."""
     return [

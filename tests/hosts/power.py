@@ -15,6 +15,7 @@ from onhost import (
     mailu_policy,
     packages,
     policy,
+    queued,
     sendmail,
     snapshot,
     sysmail,
@@ -224,13 +225,7 @@ class Powered:
 
     def queued(self) -> dict[str, str]:
         """Which queue each message is in."""
-        said = self.host.run("postqueue -j 2>/dev/null", check=False).stdout
-        rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-        return {
-            recipient["address"].partition("@")[0]: row["queue_name"]
-            for row in rows
-            for recipient in row["recipients"]
-        }
+        return queued(self.host)
 
     def _states(self) -> list[str]:
         folders = sorted(self.host.root.glob("var/lib/sysmail/checkpoints/*"))

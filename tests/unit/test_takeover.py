@@ -126,10 +126,8 @@ def test_whose_pid_namespace_is_another_is_in_a_container() -> None:
     for theirs, contained in (("4026531836", False), ("4026539999", True)):
         host = bare()
         _listening(host, "master (pid 812)")
-        host.put("/proc/self/ns/pid:[4026531836]", "")
-        host.put_link("/proc/self/ns/pid", "/proc/self/ns/pid:[4026531836]")
-        host.put(f"/proc/812/ns/pid:[{theirs}]", "")
-        host.put_link("/proc/812/ns/pid", f"/proc/812/ns/pid:[{theirs}]")
+        host.put_link("/proc/self/ns/pid", "pid:[4026531836]")
+        host.put_link("/proc/812/ns/pid", f"pid:[{theirs}]")
         found = collect(host).listeners_on(25)
         assert [(each.owner, each.contained) for each in found] == [("master (pid 812)", contained)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+from typing import Any, Callable
 
 import pytest
 
@@ -20,35 +21,28 @@ from unit.test_apply import bare, cut_off, differences, do_apply, silent, waitin
 from unit.test_mailu import ask, go, settled
 
 
-def test_removed_after_mail_kept_a_cut_off_apply() -> None:
+def _with_exim() -> FakeDebian:
+    host = ask(FakeDebian(), route="relay")
+    host.install_exim4()
+    return host
+
+
+@pytest.mark.parametrize(
+    ("begin", "change"), [(bare, do_apply), (_with_exim, go)], ids=["bare", "in place of exim4"]
+)
+def test_removed_after_mail_kept_a_cut_off_apply(
+    begin: Callable[[], FakeDebian], change: Callable[[FakeDebian], Any]
+) -> None:
     """Killed with mail in the queue it goes forward; a later removal knows what was its own."""
-    before, forward = bare().world(), 0
-    for host, at in cut_off(bare(), do_apply):
+    before, forward = settled(begin().world()), 0
+    for host, at in cut_off(begin().clone(), change):
         if "postqueue" not in host.programs:
             continue
         host.queue = [waiting()]
         told = recover(host, silent)
         forward += any("it stays as it is now" in note for note in told)
         host.queue = []
-        do_apply(host)
-        rollback.remove(host, silent, force=False)
-        assert differences(before, host.world()) == {}, f"killed at {at.method} {at.what}"
-    assert forward > 5
-
-
-def test_the_former_mail_program_returns_after_mail_kept_a_cut_off_apply() -> None:
-    """The same where the apply replaced exim4."""
-    first = ask(FakeDebian(), route="relay")
-    first.install_exim4()
-    before, forward = settled(first.world()), 0
-    for host, at in cut_off(first.clone(), go):
-        if "postqueue" not in host.programs:
-            continue
-        host.queue = [waiting()]
-        told = recover(host, silent)
-        forward += any("it stays as it is now" in note for note in told)
-        host.queue = []
-        go(host)
+        change(host)
         rollback.remove(host, silent, force=False)
         after = settled(host.world())
         assert differences(before, after) == {}, f"killed at {at.method} {at.what}"

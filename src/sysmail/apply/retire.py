@@ -12,8 +12,9 @@ import re
 from typing import Callable
 
 from sysmail import queue
-from sysmail.apply import processes, service
+from sysmail.apply import service
 from sysmail.errors import StepError
+from sysmail.facts import processes
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 
-from sysmail.apply import processes
 from sysmail.apply.greeting import wait_for_greeting
 from sysmail.desired import Desired
 from sysmail.errors import HostError, StepError
+from sysmail.facts import processes
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
 from sysmail.postfix.maps import DIRECTORY

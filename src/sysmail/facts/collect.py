@@ -10,6 +10,7 @@ from typing import Optional
 from sysmail.distro import Distro, choose
 from sysmail.facts import parse
 from sysmail.facts.model import Facts, Listener, PostfixFacts, ServiceFacts, UnitFacts
+from sysmail.facts.processes import pid_namespace
 from sysmail.facts.tool import find_tool
 from sysmail.host.port import Reader
 from sysmail.msmtpd import LOOPBACK, UNIT_FILE, unit_name
@@ -140,17 +141,9 @@ def _foreign(
 def _with_owner(reader: Reader, listener: Listener) -> Listener:
     owner = reader.socket_owner(listener.inode)
     pid = re.search(r"\(pid (\d+)\)$", owner)
-    theirs = _pid_namespace(reader, pid.group(1)) if pid else ""
-    contained = theirs not in ("", _pid_namespace(reader, "self"))
+    theirs = pid_namespace(reader, pid.group(1)) if pid else ""
+    contained = theirs not in ("", pid_namespace(reader, "self"))
     return replace(listener, owner=owner, contained=contained)
-
-
-def _pid_namespace(reader: Reader, pid: str) -> str:
-    """namespaces(7): the number of a process's PID namespace, which every container has its own of.
-
-    A service of systemd has none of its own, other than of mounts. Empty where it is not seen.
-    """
-    return (reader.link(f"/proc/{pid}/ns/pid") or "").rpartition(":")[2]
 
 
 def collect_forwards(reader: Reader) -> tuple[str, ...]:

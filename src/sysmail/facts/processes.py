@@ -7,19 +7,23 @@ from collections.abc import Iterator
 from sysmail.errors import HostError
 from sysmail.host.port import Reader
 
-__all__ = ["own"]
+__all__ = ["own", "pid_namespace"]
 
 
 def own(reader: Reader) -> Iterator[str]:
     """The ids of the processes in this very PID namespace, see pid_namespaces(7)."""
-    ours = _namespace(reader, "self")
+    ours = pid_namespace(reader, "self")
     for pid in reader.names("/proc"):
-        if pid.isdigit() and _namespace(reader, pid) == ours:
+        if pid.isdigit() and pid_namespace(reader, pid) == ours:
             yield pid
 
 
-def _namespace(reader: Reader, pid: str) -> str:
-    """Such as ``pid:[4026531836]``; empty where the process has ended, or the kernel has none."""
+def pid_namespace(reader: Reader, pid: str) -> str:
+    """namespaces(7): such as ``pid:[4026531836]``; every container has one of its own.
+
+    A service of systemd has none of its own, other than of mounts. Empty where the process
+    has ended, or the kernel has none.
+    """
     try:
         state = reader.state(f"/proc/{pid}/ns/pid", content=False)
     except HostError:
