@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from sysmail.facts.model import Listener
 from sysmail.prove import storage
 from sysmail.prove.proof import APPLY, Proof
 from sysmail.report import FAIL, PASS, Verdict
@@ -19,10 +22,9 @@ def check(proof: Proof) -> Verdict:
     if not facts.master_running:
         return _stopped(proof)
     ours = proof.postfix_listeners()
-    outside = [x for x in ours if x.address != "::1" and not x.address.startswith("127.")]
+    outside = _reachable(ours)
     if outside:
-        where = ", ".join(f"{x.address} port {x.port}" for x in outside)
-        return Verdict(NAME, FAIL, f"Postfix listens on {where}, which others can reach", APPLY)
+        return Verdict(NAME, FAIL, f"Postfix listens on {outside}, which others can reach", APPLY)
     on_25 = {x.address for x in ours if x.port == 25}
     missing = [address for address in desired.listen if address not in on_25]
     if missing:
@@ -40,6 +42,12 @@ def check(proof: Proof) -> Verdict:
         return Verdict(NAME, FAIL, "main.cf no longer says inet_interfaces = loopback-only", APPLY)
     where = " and ".join(f"{address} port 25" for address in sorted(on_25))
     return Verdict(NAME, PASS, f"listens on {where}, and nowhere else")
+
+
+def _reachable(listeners: Iterable[Listener]) -> str:
+    """Which of them are not on loopback, in words; empty if all are."""
+    outside = [x for x in listeners if x.address != "::1" and not x.address.startswith("127.")]
+    return ", ".join(f"{x.address} port {x.port}" for x in outside)
 
 
 def _stopped(proof: Proof) -> Verdict:
@@ -69,10 +77,9 @@ def _msmtpd(proof: Proof) -> Verdict:
         does = "runs" if facts.master_running else "would start at boot"
         return Verdict(NAME, FAIL, f"Postfix {does}, and msmtp is this host's mail program", APPLY)
     ours = [x for x in facts.listeners if x.inode in proof.msmtpd_sockets]
-    outside = [x for x in ours if x.address != "::1" and not x.address.startswith("127.")]
+    outside = _reachable(ours)
     if outside:
-        where = ", ".join(f"{x.address} port {x.port}" for x in outside)
-        return Verdict(NAME, FAIL, f"msmtpd listens on {where}, which others can reach", APPLY)
+        return Verdict(NAME, FAIL, f"msmtpd listens on {outside}, which others can reach", APPLY)
     taken = {x.address for x in ours if x.port == desired.port}
     missing = [address for address in desired.listen if address not in taken]
     if missing:
