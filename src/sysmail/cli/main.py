@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, NoReturn, Optional
 
 from sysmail import signals
+from sysmail.cli import output
 from sysmail.cli.arguments import COMMANDS, parse_arguments
 from sysmail.cli.dispatch import CHANGING, carry_out_command
 from sysmail.cli.progress import Progress
@@ -22,11 +23,15 @@ __all__ = ["entry", "main"]
 
 _NOT_WATCHED = frozenset({"failed", "refused", "interrupted"})
 
+_LOST = {"watch": 3}
+"""Not 1, as for other commands: that is that it has watched, and something is wrong."""
+
 
 def entry() -> NoReturn:
     """The console script."""
     # A process of a fraction of a second: looking for cycles so often is a tenth of it (measured).
     gc.set_threshold(100_000)
+    output.open_missing()
     sys.exit(main(sys.argv[1:]))
 
 
@@ -41,33 +46,23 @@ def main(argv: Sequence[str], machine: Optional[Any] = None) -> int:
         return 1
     signals.hold()
     if wanted.command == "watch" and report.exit_code == 1 and report.outcome in _NOT_WATCHED:
-        report = replace(report, exit_code=3)  # 1 is that it has watched, and something is wrong
+        report = replace(report, exit_code=_LOST["watch"])
     report = replace(report, command=wanted.command)
     progress.done()
+    if wanted.quiet and report.exit_code == 0:
+        return 0
+    printed = output.put(_rendered(report, wanted))
+    return report.exit_code or (0 if printed else _LOST.get(wanted.command, 1))
+
+
+def _rendered(report: Report, wanted: _Wanted) -> str:
     if wanted.metrics and report.exit_code in {0, 1}:
         from sysmail.cli.prometheus import as_prometheus
 
-        sys.stdout.write(as_prometheus(report) + "\n")
-        return report.exit_code
-    if wanted.quiet and report.exit_code == 0:
-        return 0
-    return _print(report, wanted.as_json)
-
-
-def _print(report: Report, json_wanted: bool) -> int:
-    try:
-        if json_wanted:
-            sys.stdout.write(as_json(report) + "\n")
-        else:
-            colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-            sys.stdout.write(as_text(report, colour=colour) + "\n")
-        sys.stdout.flush()
-    except UnicodeEncodeError:
-        text = as_json(report) if json_wanted else as_text(report, colour=False)
-        sys.stdout.write(text.encode("ascii", "replace").decode() + "\n")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return report.exit_code
+        return as_prometheus(report)
+    if wanted.as_json:
+        return as_json(report)
+    return as_text(report, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
 
 
 @dataclass
