@@ -376,22 +376,21 @@ def begin(bench: Bench, change: Change) -> None:
     change.ask(bench)
 
 
-def count(bench: Bench, change: Change) -> int:
-    """How many moments it has when nobody cuts it off."""
+def moment_names(bench: Bench, change: Change) -> list[str]:
+    """Those of a run that nobody cuts off, in order."""
     begin(bench, change)
-    ran, moments = run_cut(bench, change, NEVER, "kill")
+    ran, _ = run_cut(bench, change, NEVER, "kill")
     assert ran is not None, change.name
     assert ran.status == 0, ran.out
-    return moments
+    said = bench.host.run("cat /run/killed.moments").stdout
+    return [line.partition(" ")[2] for line in said.splitlines()]
 
 
 def moment(bench: Bench, change: Change, words: str) -> int:
     """The number of the first moment with these words in its name, in a run to its end."""
-    count(bench, change)
-    for line in bench.host.run("cat /run/killed.moments").stdout.splitlines():
-        number, _, name = line.partition(" ")
+    for number, name in enumerate(moment_names(bench, change), 1):
         if words in name:
-            return int(number)
+            return number
     raise AssertionError(f"{change.name} has no moment {words!r}")
 
 

@@ -29,7 +29,7 @@ from typing import Any
 sys.path.insert(0, "/opt/sysmail/src")
 sys.pycache_prefix = "/run/sysmail/pycache"
 
-from sysmail.cli import main  # noqa: E402 - the path is set just above
+from sysmail.cli import main, output  # noqa: E402 - the path is set just above
 from sysmail.host import machine, storage  # noqa: E402
 
 CALLS = frozenset(
@@ -141,13 +141,13 @@ def arm(cut: Cut) -> None:
 
     vars(subprocess)["Popen"] = Started
     setattr(machine.Machine, "run", run)  # noqa: B010 - mypy lets nobody assign to a method
-    printed = vars(main)["_print"]
+    put = vars(output)["put"]
 
-    def print_report(*arguments: Any) -> Any:
+    def put_at_the_end(text: str) -> Any:
         cut.moment("at the end")
-        return printed(*arguments)
+        return put(text)
 
-    vars(main)["_print"] = print_report
+    vars(output)["put"] = put_at_the_end
 
 
 if __name__ == "__main__":

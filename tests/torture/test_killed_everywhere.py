@@ -1,20 +1,18 @@
 """The whole matrix of tests/hosts/test_killed.py: every moment of every change on both bases.
 
-A part of it: SYSMAIL_STRIDE=5 takes every fifth moment, SYSMAIL_FIRST=3 begins with the third, and
-pytest's -k chooses bases and changes.
+A part of it: see moments.py; pytest's -k chooses bases and changes.
 """
 
 from __future__ import annotations
 
-import os
+from typing import Callable
 
 import pytest
-from cutoff import CHANGES, Change, count, interrupt, kill, open_bench
+from cutoff import CHANGES, Bench, Change, interrupt, kill, moment_names, open_bench
+from moments import chosen
 
 from lab import FreshHost, Lab, LabError
 
-STRIDE = int(os.environ.get("SYSMAIL_STRIDE") or 1)
-FIRST = int(os.environ.get("SYSMAIL_FIRST") or 1)
 WAYS = ("kill", "kill-all")
 SIGNALS = ("int", "term", "hup", "int-int")
 BASES = pytest.mark.parametrize("base", ["debian", "arch"])
@@ -25,22 +23,11 @@ EACH = pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name
 @EACH
 def test_killed_at_every_moment(lab: Lab, fresh_host: FreshHost, base: str, change: Change) -> None:
     """SIGKILL at each moment leaves a host that the next command repairs; no mail is lost."""
-    bench = open_bench(lab, fresh_host, base, change)
-    total = count(bench, change)
-    tried, broken = 0, []
-    for number in range(FIRST, total + 1, STRIDE):
-        turn = (number - FIRST) // STRIDE
-        try:
-            tried += kill(bench, change, number, WAYS[turn % len(WAYS)], turn)
-            print(f"{base}, {change.name}: {number} of {total}", flush=True)
-        except (AssertionError, LabError) as error:
-            print(f"BROKEN: {error}"[:4000], flush=True)
-            broken.append(str(error)[:200])
-            bench.close()
-            bench = open_bench(lab, fresh_host, base, change)
-    bench.close()
-    print(f"{base}, {change.name}: {tried} of {total} moments, {len(broken)} broken", flush=True)
-    assert broken == []
+
+    def once(bench: Bench, number: int, turn: int) -> bool:
+        return kill(bench, change, number, WAYS[turn % len(WAYS)], turn)
+
+    _everywhere(lambda: open_bench(lab, fresh_host, base, change), change, once)
 
 
 @BASES
@@ -49,19 +36,30 @@ def test_interrupted_at_every_moment(
     lab: Lab, fresh_host: FreshHost, base: str, change: Change
 ) -> None:
     """A signal at each moment: at once as before, nothing is left for the next command."""
-    bench = open_bench(lab, fresh_host, base, change)
-    total = count(bench, change)
+
+    def once(bench: Bench, number: int, turn: int) -> bool:
+        return interrupt(bench, change, number, SIGNALS[turn % len(SIGNALS)])
+
+    _everywhere(lambda: open_bench(lab, fresh_host, base, change), change, once)
+
+
+def _everywhere(
+    opened: Callable[[], Bench], change: Change, once: Callable[[Bench, int, int], bool]
+) -> None:
+    """Each chosen moment; what breaks is told at its end, and the next one has a new host."""
+    bench = opened()
+    names = moment_names(bench, change)
     tried, broken = 0, []
-    for number in range(FIRST, total + 1, STRIDE):
-        how = SIGNALS[(number - FIRST) // STRIDE % len(SIGNALS)]
+    for turn, number in enumerate(chosen(names)):
+        where = f"{bench.host.base}, {change.name}: {number} of {len(names)}, {names[number - 1]}"
         try:
-            tried += interrupt(bench, change, number, how)
-            print(f"{base}, {change.name}, {how}: {number} of {total}", flush=True)
+            tried += once(bench, number, turn)
+            print(f"{where}: held", flush=True)
         except (AssertionError, LabError) as error:
-            print(f"BROKEN: {error}"[:4000], flush=True)
-            broken.append(str(error)[:200])
+            print(f"{where}: BROKEN: {error}"[:4000], flush=True)
+            broken.append(f"{where}: {error}"[:300])
             bench.close()
-            bench = open_bench(lab, fresh_host, base, change)
+            bench = opened()
     bench.close()
-    print(f"{base}, {change.name}: {tried} of {total} signals, {len(broken)} broken", flush=True)
+    print(f"{change.name}: {tried} of {len(names)} tried, {len(broken)} broken", flush=True)
     assert broken == []

@@ -1,20 +1,15 @@
 """The whole matrix of tests/hosts/test_power_cut.py: the power goes at every single moment.
 
-A part of it: SYSMAIL_STRIDE=5 takes every fifth moment, SYSMAIL_FIRST=3 begins with the third, and
-pytest's -k chooses bases and changes.
+A part of it: SYSMAIL_STRIDE and SYSMAIL_FIRST of moments.py; pytest's -k chooses bases and changes.
 """
 
 from __future__ import annotations
 
-import os
-
 import pytest
+from moments import strided
 from power import CHANGES, Change, Powered
 
 from lab import FreshHost, Lab, LabError
-
-STRIDE = int(os.environ.get("SYSMAIL_STRIDE") or 1)
-FIRST = int(os.environ.get("SYSMAIL_FIRST") or 1)
 
 
 @pytest.mark.parametrize("base", ["debian", "arch"])
@@ -28,7 +23,7 @@ def test_the_power_goes_at_every_moment(
     powered = Powered(lab, fresh_host, base, change)
     total = powered.count()
     tried, broken = 0, []
-    for number in range(FIRST, total + 1, STRIDE):
+    for number in strided(range(1, total + 1)):
         try:
             powered.cut(number)
             print(f"{base}, {change.name}: {number} of {total}", flush=True)
