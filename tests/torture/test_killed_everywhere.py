@@ -9,9 +9,9 @@ from typing import Callable
 
 import pytest
 from cutoff import CHANGES, Bench, Change, interrupt, kill, moment_names, open_bench
-from moments import chosen
 
 from lab import FreshHost, Lab, LabError
+from torture.moments import chosen
 
 WAYS = ("kill", "kill-all")
 SIGNALS = ("int", "term", "hup", "int-int")

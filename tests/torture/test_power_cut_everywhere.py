@@ -6,10 +6,10 @@ A part of it: SYSMAIL_STRIDE and SYSMAIL_FIRST of moments.py; pytest's -k choose
 from __future__ import annotations
 
 import pytest
-from moments import strided
 from power import CHANGES, Change, Powered
 
 from lab import FreshHost, Lab, LabError
+from torture.moments import strided
 
 
 @pytest.mark.parametrize("base", ["debian", "arch"])
