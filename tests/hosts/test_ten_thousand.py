@@ -122,6 +122,14 @@ def test_all_arrive(lab: Lab, fresh_host: FreshHost, base: str, count: int) -> N
     assert all(name.startswith(("a-sendmail-", "b-sendmail-")) for name in later), later
     assert all(len(times) == 2 for times in moments.values())
     assert sysmail(host, "prove").status == 0
+    _assert_logged(host, len(taken))
+
+
+def _assert_logged(host: Host, count: int) -> None:
+    """The journal has each delivery: all since the last boot, and what a kill cut off once more."""
+    logged = host.run("journalctl -b -u 'postfix*' -o cat --grep 'status=sent' | wc -l").stdout
+    assert int(logged) >= count, f"the journal has {logged} of {count} deliveries"
+    assert sysmail(host, "status").report["suppressed"] == 0
 
 
 def _arrived(lab: Lab, expected: set[str]) -> Counter[str]:

@@ -125,6 +125,7 @@ def test_queue_that_cannot_be_listed_is_not_empty() -> None:
         with pytest.raises(HostError) as caught:
             run()
         assert caught.value.code == "queue-not-listed"
+        assert "Queue report unavailable" in caught.value.message
     assert (host.changes, differences(before, host.world())) == ([], {})
 
 

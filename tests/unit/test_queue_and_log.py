@@ -47,6 +47,8 @@ def test_queue_that_cannot_be_listed_is_not_an_empty_one() -> None:
         (["AB", "A", "A"], "A"),  # what has left is not named
         (["", ""], ""),
         (["A", "B", "A", "B"], "AB"),  # never still: what either of the last two named
+        (["!", "A", "A"], "A"),  # showq ended in the middle of its answer, as master stopped
+        (["A", "!", "A", "A"], "A"),
     ],
 )
 def test_queue_that_moves_while_it_is_listed(listings: list[str], expected: str) -> None:
@@ -55,7 +57,10 @@ def test_queue_that_moves_while_it_is_listed(listings: list[str], expected: str)
     said = iter([*listings, *listings[-1:] * 2])
 
     def postqueue(argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
-        return Completed(tuple(argv), 0, "".join(map(_listed, next(said))), "")
+        ids = next(said)
+        if ids == "!":
+            return Completed(tuple(argv), 69, "", "fatal: malformed showq server response")
+        return Completed(tuple(argv), 0, "".join(map(_listed, ids)), "")
 
     host.programs["postqueue"] = postqueue
     assert "".join(message.queue_id for message in queue.waiting(host) or []) == expected
