@@ -50,7 +50,7 @@ class Knocks:
 
 
 class Knocker:
-    """Knocks from a node of its own, about every 2 ms at each address, from start() to stop()."""
+    """Knocks from a node of its own, about every 5 ms at each address, from start() to stop()."""
 
     def __init__(self, node: Node, target: Node, ports: Iterable[int]) -> None:
         """`target` is the node that is knocked at, by all the addresses it has."""

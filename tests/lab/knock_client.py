@@ -19,7 +19,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-PERIOD = 0.002  # seconds between two attempts at one target
+PERIOD = 0.005  # seconds between two attempts at one target
 PENDING = 50  # connections that may wait for an answer, for each target
 PATIENCE = 1.0  # seconds until a connection without any answer is given up
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
