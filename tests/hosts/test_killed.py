@@ -19,8 +19,15 @@ TIMES = 3
 SIGNALS = ("int", "term", "hup", "int-int")
 Benches = Callable[[str, Change], Bench]
 
-BASES = pytest.mark.parametrize("base", ["debian", "arch"])
-EACH = pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+
+_drawn = random.Random(SEED)  # noqa: S311 - a sample, not a secret
+
+
+def _each_on_one_base() -> pytest.MarkDecorator:
+    """Every change, on a base that is drawn anew each time."""
+    rows = [(_drawn.choice(["debian", "arch"]), change) for change in CHANGES]
+    names = [f"{change.name}-{base}" for base, change in rows]
+    return pytest.mark.parametrize(("base", "change"), rows, ids=names)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +65,7 @@ def bench(
         found.close()
 
 
-@BASES
-@EACH
+@_each_on_one_base()
 def test_killed(bench: Bench, change: Change) -> None:
     """SIGKILL at any moment leaves a host that the next command repairs; no mail is lost."""
     print(f"SYSMAIL_SEED={SEED}")
@@ -98,11 +104,7 @@ def test_killed_where_it_was_broken(bench: Bench, change: Change, words: str, ho
     ), "the change ended before the moment came, each time"
 
 
-_drawn = random.Random(SEED)  # noqa: S311 - a sample, not a secret
-ON_ONE = [(_drawn.choice(["debian", "arch"]), change) for change in CHANGES]
-
-
-@pytest.mark.parametrize(("base", "change"), ON_ONE, ids=[f"{c.name}-{b}" for b, c in ON_ONE])
+@_each_on_one_base()
 def test_interrupted(bench: Bench, change: Change) -> None:
     """A signal at any moment: at once as before, and nothing is left for the next command."""
     print(f"SYSMAIL_SEED={SEED}")
