@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sysmail.apply.checkpoint import HOME, Checkpoint
+from sysmail.apply.restartable import NEEDED, places
 from sysmail.distro import Distro
 from sysmail.errors import RefusedError
 from sysmail.facts.model import Facts
@@ -59,6 +60,7 @@ def check_steps(reader: Reader, facts: Facts, steps: Sequence[Step]) -> None:
             changes += [*_OF_PACKAGES, _Change("/etc")]
     if facts.postfix is not None:
         changes.append(_Change(SCRATCH, JOURNAL))
+        changes += [_Change(path, NEEDED) for path in places(facts)]
     _require(reader, changes)
 
 

@@ -15,6 +15,7 @@ from sysmail.apply import (
     leaving,
     neighbour,
     packages,
+    restartable,
     service,
     startable,
     submission,
@@ -36,7 +37,7 @@ from sysmail.apply.preflight import check_way_back, wait_for_packages
 from sysmail.apply.undo_files import restore_files
 from sysmail.apply.undo_packages import brought, lost, removes_postfix, undo_packages
 from sysmail.distro import Distro
-from sysmail.errors import HostError, SysmailError
+from sysmail.errors import HostError, StepError, SysmailError
 from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
@@ -109,7 +110,7 @@ def _undo(
     broken = ""
     if facts.postfix is not None and "postfix" not in came and _changed(checkpoint, _POSTFIX):
         broken = _why_not_started(writer, facts, checkpoint)
-        if not broken:
+        if not broken and _has_room(writer, facts, checkpoint):
             # Stopped while its tables change back, so that no message is mapped half and half.
             service.act(writer, facts, "stop")
             # A clock that was set back says nothing of what came since.
@@ -120,7 +121,7 @@ def _undo(
     restore_files(writer, checkpoint, removed=bool(came), swapped=swapped, closed=closed)
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
-    odd = _restart_services(writer, checkpoint, facts, broken)
+    odd = _restart_services(writer, checkpoint, facts, broken, swapped=swapped)
     _note(checkpoint, (f"{name} stays installed: {why}" for name, why in kept.items()))
     disk.flush(writer)
     return odd
@@ -136,13 +137,24 @@ def _why_not_started(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> st
     return startable.why_not_started(writer, facts, checkpoint)
 
 
+def _has_room(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> bool:
+    """Whether Postfix may stop: it is not to run then, or would start again."""
+    try:
+        if checkpoint.service.get("running") and facts.master_running:
+            restartable.require_room(writer, facts)
+    except StepError:
+        return False  # told once its files are back
+    return True
+
+
 def _restart_services(
-    writer: Writer, checkpoint: Checkpoint, facts: Facts, broken: str
+    writer: Writer, checkpoint: Checkpoint, facts: Facts, broken: str, *, swapped: bool
 ) -> list[str]:
     """Everything runs as it did, with its former files; a sentence for what is odd.
 
-    ``broken``: why Postfix would not start with those.
+    ``broken``: why Postfix would not start with those; ``swapped``: its package was changed.
     """
+    touched = swapped or _changed(checkpoint, _POSTFIX)
     units = _changed(checkpoint, ("/etc/systemd/",)) or guard.is_running_at_boot(writer)
     if facts.systemd and units:
         writer.run(["systemctl", "daemon-reload"])
@@ -150,7 +162,7 @@ def _restart_services(
     notes = [_still(facts, broken)] if broken else []
     if facts.postfix is not None:
         _restore_link(writer, facts, checkpoint)
-        notes += [] if broken else _restore_service(writer, facts, checkpoint)
+        notes += [] if broken else _restore_service(writer, facts, checkpoint, touched=touched)
     _restore_submission(writer, checkpoint, facts)
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
@@ -298,22 +310,38 @@ def _still(facts: Facts, broken: str) -> str:
     )
 
 
+def _restart(writer: Writer, facts: Facts) -> str:
+    """A Postfix that must not be stopped at least reads its former files."""
+    try:
+        return service.restart_anyhow(writer, facts)
+    except StepError:
+        if service.is_running(writer, facts):
+            with contextlib.suppress(StepError):
+                service.act(writer, facts, "reload")
+        raise
+
+
 def _restore_link(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
     enabled = checkpoint.service.get("enabled", False)
     if facts.systemd and facts.service.enabled != enabled:
         service.act(writer, facts, "enable" if enabled else "disable")
 
 
-def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> list[str]:
+def _restore_service(
+    writer: Writer, facts: Facts, checkpoint: Checkpoint, *, touched: bool
+) -> list[str]:
     was = checkpoint.service
     if was.get("running"):
+        if facts.master_running and not touched:
+            return []  # a restart may fail: the disk is full, say
         # Not reload: inet_interfaces may differ (docs/promises.md).
-        odd = service.restart_anyhow(writer, facts)
+        odd = _restart(writer, facts)
         if not guard.is_running_at_boot(writer) and not service.is_running(writer, facts):
+            words, remedy = service.why_not(writer, facts)
             raise HostError(
                 "service-not-restored",
-                "Postfix did not start again with its former configuration",
-                "look at the log of Postfix; its files are as they were before",
+                f"Postfix did not start again with its former configuration: {words}",
+                f"{remedy}; its files are as they were before",
             )
         return [odd] if odd else []
     if facts.master_running or (guard.is_running_at_boot(writer) and not was.get("enabled")):
