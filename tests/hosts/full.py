@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from contextlib import nullcontext
 from pathlib import Path
 
 from cutoff import NEVER, NEXT, Bench, Change, assert_no_trace, assert_works, before_of, open_bench
-from onhost import Ran, differences, sysmail
+from onhost import Ran, differences, policy, sysmail
 
 from lab import FreshHost, Host, Lab
 
@@ -74,19 +73,15 @@ class Full:
 
     def sample(self, number: int, what: str, how: str, following: int) -> str:
         """One write at which the disk is full: what was told. Empty where it was not needed."""
-        bench, change = self.bench, self._change
+        bench = self.bench
         before, former = self._begin()
         checkpoints = bench.checkpoints()
-        # sendmail(1) that finds no inode tries again every ten seconds.
-        sends = change.sends and what == "space"
         try:
-            with bench.programs_that_send() if sends else nullcontext():
-                ran, _ = self._run(number, what, how)
-                where = self._name_of(number, what, how)
-                hindered = ran.status != 0 and bench.checkpoints() != checkpoints
-                if hindered and how == "stays":
-                    _assert_told(sysmail(bench.host, "status"), f"{where}, then status")
-                self._free()
+            ran, _ = self._run(number, what, how)
+            where = self._name_of(number, what, how)
+            hindered = ran.status != 0 and bench.checkpoints() != checkpoints
+            if hindered and how == "stays":
+                _assert_told(sysmail(bench.host, "status"), f"{where}, then status")
         finally:
             self._free()
         if ran.status == 0:
@@ -96,10 +91,14 @@ class Full:
             self._assert_back(before, hindered=hindered, following=following, where=where, ran=ran)
         self.codes[told or "done"] += 1
         assert set(bench.checkpoints().values()) <= {"done"}, where
-        if bench.checkpoints():
+        if not bench.checkpoints():
+            bench.assert_as_at_first(where)
+        elif self._begun is None:
             assert_works(bench, former, {}, where)
         else:
-            bench.assert_as_at_first(where)
+            policy(bench.host, former)  # all of the host is as before
+            proven = sysmail(bench.host, "prove")
+            assert proven.status == 0, f"{where}: {proven.failed()} {proven.report['errors']}"
         bench.assert_nothing_lost(where)
         assert_no_trace(bench, where)
         bench.assert_closed(where)

@@ -1,0 +1,110 @@
+"""A disk that fills up while a transaction is under way: what Postfix then must not go through.
+
+At every write of every change: tests/torture/test_disk_full_everywhere.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sysmail.apply.recovery import recover
+from sysmail.apply.scratch import ROOT
+from sysmail.commands import apply
+from sysmail.errors import RefusedError, StepError
+from sysmail.host.machine import Machine
+from sysmail.host.port import Room
+from unit.fake_debian import FakeDebian, main_cf_values
+from unit.fake_host import Call
+
+ADMIN = {"admin": "ops@example.com"}
+QUEUE = "/var/spool/postfix"
+FULL = {"disk-full": Room(9, 100), "no-inodes": Room(9, 10**12, 3)}
+TRIED = "trying the new configuration beside the one in force"
+
+
+def silent(_text: str) -> None:
+    """Tell nobody."""
+
+
+def in_force() -> FakeDebian:
+    """A relay in force, for which something else is asked that needs a restart."""
+    host = FakeDebian(postfix=True)
+    apply.run(host, "", ADMIN, silent)
+    asked = {**ADMIN, "postfix": {"inet_protocols": "ipv4"}}
+    host.put("/etc/sysmail/policy.json", json.dumps(asked))
+    host.changes.clear()
+    return host
+
+
+def stops(host: FakeDebian) -> list[Call]:
+    """Whatever stopped the running Postfix."""
+    return [c for c in host.changes if c.what[:2] == ("systemctl", "stop")]
+
+
+def test_room_is_what_anybody_can_take(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of f_bfree ext4 keeps up to 16 MB for itself, from root too: no room, as df(1) has it."""
+    said = os.statvfs_result((4096, 4096, 100_000, 4096, 0, 100, 50, 50, 0, 255))
+    monkeypatch.setattr("os.statvfs", lambda _path: said)
+    assert Machine().room(str(tmp_path)).free == 0
+
+
+def test_the_trial_needs_no_room_for_a_message() -> None:
+    """smtpd(8) says 452 below 1.5 times message_size_limit: more than /run of a small host."""
+    host = in_force()
+    tried: list[dict[str, str]] = []
+
+    def look(call: Call) -> None:
+        if call.what[:3] == ("postfix", "-c", f"{ROOT}/etc") and call.what[3] == "start":
+            tried.append(main_cf_values(host.text(f"{ROOT}/etc/main.cf")))
+
+    host.watch = look
+    apply.run(host, "", {}, silent)
+    assert [values["message_size_limit"] for values in tried] == ["1024"]
+    live = main_cf_values(host.text("/etc/postfix/main.cf"))
+    assert int(live["message_size_limit"]) > 10**6
+
+
+@pytest.mark.parametrize("code", FULL)
+def test_full_queue_is_found_before_anything_is_touched(code: str) -> None:
+    """Where Postfix would not start again, nothing is begun that restarts it."""
+    host = in_force()
+    host.rooms[QUEUE] = FULL[code]
+    with pytest.raises(RefusedError) as caught:
+        apply.run(host, "", {}, silent)
+    assert (caught.value.code, host.changes) == (code, [])
+
+
+@pytest.mark.parametrize("code", FULL)
+def test_postfix_is_not_stopped_where_it_would_not_start_again(code: str) -> None:
+    """Filled up on the way: it runs on, the files are back, and the restart is done with room."""
+    host = in_force()
+    before = host.world()
+
+    def fill(text: str) -> None:
+        if text == TRIED:
+            host.rooms[QUEUE] = FULL[code]
+
+    with pytest.raises(StepError) as caught:
+        apply.run(host, "", {}, fill)
+    assert caught.value.code == code
+    assert "going back is not finished" in caught.value.message
+    assert stops(host) == []
+    assert host.world()["files"]["/etc/postfix/main.cf"] == before["files"]["/etc/postfix/main.cf"]
+    host.rooms.clear()
+    assert recover(host, silent) == ["an apply that was cut off has been undone"]
+    assert host.world() == before
+
+
+def test_postfix_is_not_restarted_where_nothing_of_it_was_changed() -> None:
+    """A trial that fails has changed nothing: why stop what may not start again?"""
+    host = in_force()
+    before = host.world()
+    host.scratch_starts = False
+    with pytest.raises(StepError):
+        apply.run(host, "", {}, silent)
+    assert stops(host) == []
+    assert host.world() == before
