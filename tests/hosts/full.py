@@ -79,16 +79,23 @@ class Full:
         try:
             ran, _ = self._run(number, what, how)
             where = self._name_of(number, what, how)
-            hindered = ran.status != 0 and bench.checkpoints() != checkpoints
+            told = _assert_told(ran, where) if ran.status else ""
+            hindered = told != "" and bench.checkpoints() != checkpoints
+            if told and not hindered:
+                _assert_says_so(ran, where)
             if hindered and how == "stays":
-                _assert_told(sysmail(bench.host, "status"), f"{where}, then status")
+                where = self._go_on(("status",), where, full=True)
+                hindered = _is_cut_off(bench)
         finally:
             self._free()
-        if ran.status == 0:
-            told, self._begun = "", None
+        if hindered:
+            where = self._go_on(NEXT[following % len(NEXT)], where)
+        # A way back that has begun goes on to its end, and an apply after it to the new policy.
+        done = not told or bench.checkpoints() != checkpoints
+        if done:
+            self._begun = None
         else:
-            told = _assert_told(ran, where)
-            self._assert_back(before, hindered=hindered, following=following, where=where, ran=ran)
+            _assert_same(before, _look(bench), where)
         self.codes[told or "done"] += 1
         assert set(bench.checkpoints().values()) <= {"done"}, where
         if not bench.checkpoints():
@@ -112,29 +119,15 @@ class Full:
         self._begun = (_look(self.bench), former) if self._begun is None else self._begun
         return self._begun
 
-    def _assert_back(
-        self, before: dict[str, object], *, hindered: bool, following: int, where: str, ran: Ran
-    ) -> None:
-        """The host is as before: at once, or after the next command, whichever that is."""
-        message = ran.report["errors"][0]["message"]
-        if not hindered:
-            sentences = ("the host is as it was before", "nothing was changed")
-            assert any(each in message for each in sentences), f"{where}: {message}"
+    def _go_on(self, words: tuple[str, ...], where: str, *, full: bool = False) -> str:
+        """The next command, which recovers and says so, or says what is still in the way."""
+        ran = sysmail(self.bench.host, *words)
+        where = f"{where}, then {' '.join(words)}"
+        if full and _is_cut_off(self.bench):
+            _assert_told(ran, where)
         else:
-            words: tuple[str, ...] = NEXT[following % len(NEXT)]
-            next_ran = sysmail(self.bench.host, *words)
-            where = f"{where}, then {' '.join(words)}"
-            assert "cut off" in " ".join(next_ran.report.get("notes", [])), f"{where}: {next_ran}"
-            if words == ("apply",) or self._change.words[0] in ("rollback", "remove"):
-                self._begun = None  # to the new one; or the way back is at its end
-                return
-        now = _look(self.bench)
-        for part, was in before.items():
-            if isinstance(was, dict):
-                differ = differences(was, now[part])  # type: ignore[arg-type]
-                assert differ == [], f"{where}: {message}: {differ}"
-            else:
-                assert now[part] == was, f"{where}: {message}: {part}: {was} -> {now[part]}"
+            assert "cut off" in " ".join(ran.report.get("notes", [])), f"{where}: {ran.out}"
+        return where
 
     def _run(self, number: int, what: str, how: str) -> tuple[Ran, int]:
         argv = ["python3", FAULTY, str(number), what, how, *self._change.words]
@@ -160,6 +153,27 @@ def _look(bench: Bench) -> dict[str, object]:
     assert isinstance(files, dict)
     found["files"] = {path: s for path, s in files.items() if not path.startswith("var/spool/")}
     return found
+
+
+def _assert_same(before: dict[str, object], now: dict[str, object], where: str) -> None:
+    for part, was in before.items():
+        if isinstance(was, dict):
+            differ = differences(was, now[part])  # type: ignore[arg-type]
+            assert differ == [], f"{where}: {differ}"
+        else:
+            assert now[part] == was, f"{where}: {part}: {was} -> {now[part]}"
+
+
+def _is_cut_off(bench: Bench) -> bool:
+    """Whether a way back is not at its end."""
+    return set(bench.checkpoints().values()) - {"done"} != set()
+
+
+def _assert_says_so(ran: Ran, where: str) -> None:
+    """The host is as before, and that is said."""
+    message = ran.report["errors"][0]["message"]
+    sentences = ("the host is as it was before", "nothing was changed")
+    assert any(each in message for each in sentences), f"{where}: {message}"
 
 
 def _assert_told(ran: Ran, where: str) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,37 @@ def test_postfix_is_not_restarted_where_nothing_of_it_was_changed() -> None:
         apply.run(host, "", {}, silent)
     assert stops(host) == []
     assert host.world() == before
+
+
+def test_a_trial_for_which_there_is_no_room_is_not_the_configurations_fault() -> None:
+    """Postfix has no words for it: its log is there, too."""
+    host = in_force()
+    before = host.world()
+    host.scratch_starts = False
+
+    def fill(text: str) -> None:
+        if text == TRIED:
+            host.rooms["/run"] = FULL["disk-full"]
+
+    with pytest.raises(StepError) as caught:
+        apply.run(host, "", {}, fill)
+    assert caught.value.code == "disk-full"
+    assert host.world() == before
+
+
+@pytest.mark.parametrize(("free", "keeps"), [(100, False), (10**6, True)])
+def test_the_launcher_keeps_no_half_modules(
+    monkeypatch: pytest.MonkeyPatch, free: int, *, keeps: bool
+) -> None:
+    """Where /run fills up Python writes half a module, and each run after that ends with it."""
+    said = os.statvfs_result((4096, 4096, 10**6, free, free, 100, 50, 50, 0, 255))
+    monkeypatch.setattr("os.statvfs", lambda _path: said)
+    monkeypatch.setattr("os.access", lambda _path, _mode: False)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(sys, "argv", ["sysmail", "--help"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(Path(__file__).parents[2] / "sysmail"), run_name="__main__")
+    assert (sys.pycache_prefix, sys.dont_write_bytecode) == ("/run/sysmail/pycache", not keeps)

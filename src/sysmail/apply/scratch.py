@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from sysmail.apply.greeting import wait_for_greeting
+from sysmail.apply.restartable import require
 from sysmail.desired import Desired
 from sysmail.errors import HostError, StepError
 from sysmail.facts import processes
@@ -153,6 +154,7 @@ def _speak(writer: Writer, port: int, root: str, *, ipv6: bool) -> None:
 
 
 def _failed(writer: Writer, root: str, said: str) -> StepError:
+    require(writer, root, "Postfix could not be tried there")  # not the configuration's fault
     log = (writer.read(f"{root}/log") or b"").decode("utf-8", "replace")
     words = ""
     for line in log.splitlines():
@@ -160,8 +162,9 @@ def _failed(writer: Writer, root: str, said: str) -> StepError:
         if match:
             words = match.group(1)
             break
+    words = words or said.strip() or "no reason was given"
     return StepError(
         "configuration-not-working",
-        f"Postfix does not work with the configuration: {words or said.strip()}",
+        f"Postfix does not work with the configuration: {words}",
         "look at [postfix] in the policy",
     )
