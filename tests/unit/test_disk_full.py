@@ -16,7 +16,7 @@ import pytest
 from sysmail.apply.recovery import recover
 from sysmail.apply.scratch import ROOT
 from sysmail.commands import apply
-from sysmail.errors import RefusedError, StepError
+from sysmail.errors import RefusedError, StepError, SysmailError
 from sysmail.host.machine import Machine
 from sysmail.host.port import Room
 from unit.fake_debian import FakeDebian, main_cf_values
@@ -82,7 +82,7 @@ def test_full_queue_is_found_before_anything_is_touched(code: str) -> None:
 
 @pytest.mark.parametrize("code", FULL)
 def test_postfix_is_not_stopped_where_it_would_not_start_again(code: str) -> None:
-    """Filled up on the way: it runs on, the files are back, and the restart is done with room."""
+    """Filled up before the restart: Postfix was not asked anything yet, and all is as before."""
     host = in_force()
     before = host.world()
 
@@ -93,11 +93,33 @@ def test_postfix_is_not_stopped_where_it_would_not_start_again(code: str) -> Non
     with pytest.raises(StepError) as caught:
         apply.run(host, "", {}, fill)
     assert caught.value.code == code
-    assert "going back is not finished" in caught.value.message
+    assert "the host is as it was before" in caught.value.message
     assert stops(host) == []
+    assert host.world() == before
+
+
+@pytest.mark.parametrize("code", FULL)
+def test_way_back_waits_for_room_where_postfix_has_to_restart(code: str) -> None:
+    """Filled up after the restart: it runs on, with its former files, until there is room."""
+    host = in_force()
+    before = host.world()
+
+    def fill(call: Call) -> None:
+        if call.what[:3] == ("systemctl", "start", "postfix.service"):
+            host.rooms[QUEUE] = FULL[code]
+        if host.rooms and "journal.new" in call.what[0]:
+            host.fail_at = len(host.changes)
+
+    host.watch = fill
+    with pytest.raises(SysmailError) as caught:
+        apply.run(host, "", {}, silent)
+    assert "going back is not finished" in caught.value.message
+    assert "was not stopped" in caught.value.message
+    assert len(stops(host)) == 1
     assert host.world()["files"]["/etc/postfix/main.cf"] == before["files"]["/etc/postfix/main.cf"]
     host.rooms.clear()
     assert recover(host, silent) == ["an apply that was cut off has been undone"]
+    assert len(stops(host)) > 1
     assert host.world() == before
 
 

@@ -107,21 +107,20 @@ def _undo(
         submission.stop(writer, running)  # Postfix, which may come back, needs its port
     kept = undo_packages(writer, facts, checkpoint, former, say)
     _end_watch(writer, facts, checkpoint)  # after what may still be refused
-    broken = ""
-    if facts.postfix is not None and "postfix" not in came and _changed(checkpoint, _POSTFIX):
-        broken = _why_not_started(writer, facts, checkpoint)
-        if not broken and _has_room(writer, facts, checkpoint):
-            # Stopped while its tables change back, so that no message is mapped half and half.
-            service.act(writer, facts, "stop")
-            # A clock that was set back says nothing of what came since.
-            _requeue(writer, checkpoint.time if checkpoint.time <= writer.now() else 0.0)
     swapped = bool(checkpoint.packages_lost or checkpoint.packages_replaced)
     swapped |= "postfix" in {*came, *checkpoint.packages_asked}
+    broken, need = "", _need(checkpoint, facts, swapped=swapped)
+    if facts.postfix is not None and "postfix" not in came and _changed(checkpoint, _POSTFIX):
+        broken = _why_not_started(writer, facts, checkpoint)
+        if not broken and need == "restart" and _has_room(writer, facts, checkpoint):
+            # Stopped while its tables change back, so that no message is mapped half and half.
+            service.act(writer, facts, "stop")
+            _requeue(writer, checkpoint)
     closed = "postfix" in kept
     restore_files(writer, checkpoint, removed=bool(came), swapped=swapped, closed=closed)
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
-    odd = _restart_services(writer, checkpoint, facts, broken, swapped=swapped)
+    odd = _restart_services(writer, checkpoint, facts, broken, need)
     _note(checkpoint, (f"{name} stays installed: {why}" for name, why in kept.items()))
     disk.flush(writer)
     return odd
@@ -137,6 +136,18 @@ def _why_not_started(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> st
     return startable.why_not_started(writer, facts, checkpoint)
 
 
+def _need(checkpoint: Checkpoint, facts: Facts, *, swapped: bool) -> str:
+    """What Postfix needs to go on with its former files: nothing, ``reload`` or ``restart``.
+
+    It is not stopped where it need not: a full disk may not let it start again. ``swapped``:
+    its package was changed.
+    """
+    if not swapped and not _changed(checkpoint, _POSTFIX):
+        return ""
+    untouched = checkpoint.unserved and not checkpoint.going_back and not swapped
+    return "reload" if untouched and facts.master_running else "restart"
+
+
 def _has_room(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> bool:
     """Whether Postfix may stop: it is not to run then, or would start again."""
     try:
@@ -148,13 +159,12 @@ def _has_room(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> bool:
 
 
 def _restart_services(
-    writer: Writer, checkpoint: Checkpoint, facts: Facts, broken: str, *, swapped: bool
+    writer: Writer, checkpoint: Checkpoint, facts: Facts, broken: str, need: str
 ) -> list[str]:
     """Everything runs as it did, with its former files; a sentence for what is odd.
 
-    ``broken``: why Postfix would not start with those; ``swapped``: its package was changed.
+    ``broken``: why Postfix would not start with those; ``need``: as `_need` says.
     """
-    touched = swapped or _changed(checkpoint, _POSTFIX)
     units = _changed(checkpoint, ("/etc/systemd/",)) or guard.is_running_at_boot(writer)
     if facts.systemd and units:
         writer.run(["systemctl", "daemon-reload"])
@@ -162,7 +172,7 @@ def _restart_services(
     notes = [_still(facts, broken)] if broken else []
     if facts.postfix is not None:
         _restore_link(writer, facts, checkpoint)
-        notes += [] if broken else _restore_service(writer, facts, checkpoint, touched=touched)
+        notes += [] if broken else _restore_service(writer, facts, checkpoint, need)
     _restore_submission(writer, checkpoint, facts)
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
@@ -266,8 +276,10 @@ def _restore_submission(writer: Writer, checkpoint: Checkpoint, facts: Facts) ->
     submission.start(writer, checkpoint.submission, int(port.group(1)) if port else 25)
 
 
-def _requeue(writer: Writer, since: float) -> None:
+def _requeue(writer: Writer, checkpoint: Checkpoint) -> None:
     """Give what came since to the former tables (postsuper(1)); what is held stays held."""
+    # A clock that was set back says nothing of what came since.
+    since = checkpoint.time if checkpoint.time <= writer.now() else 0.0
     messages = queue.waiting(writer) or []
     ids = [m.queue_id for m in messages if m.queue != "hold" and m.arrived >= since - 1]
     if ids:
@@ -327,13 +339,14 @@ def _restore_link(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
         service.act(writer, facts, "enable" if enabled else "disable")
 
 
-def _restore_service(
-    writer: Writer, facts: Facts, checkpoint: Checkpoint, *, touched: bool
-) -> list[str]:
+def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint, need: str) -> list[str]:
     was = checkpoint.service
     if was.get("running"):
-        if facts.master_running and not touched:
-            return []  # a restart may fail: the disk is full, say
+        if facts.master_running and need != "restart":
+            if need:
+                service.act(writer, facts, need)
+                _requeue(writer, checkpoint)
+            return []
         # Not reload: inet_interfaces may differ (docs/promises.md).
         odd = _restart(writer, facts)
         if not guard.is_running_at_boot(writer) and not service.is_running(writer, facts):
