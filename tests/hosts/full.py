@@ -28,6 +28,7 @@ CODES = frozenset(
         "file-not-removed",
         "configuration-not-accepted",
         "configuration-not-working",
+        "not-proven",
         "packages-not-installed",
         "packages-not-removed",
         "service-not-started",
@@ -37,7 +38,9 @@ CODES = frozenset(
 )
 """What is told, by whichever write it was."""
 
-REASON = re.compile(r"No space left|has \d+ kB free|room for \d+ more files")
+REASON = re.compile(
+    "No space left|Insufficient system storage|has [0-9]+ kB free|room for [0-9]+ more files"
+)
 SMALL = (
     "mkdir -p /run/sysmail && mount -t tmpfs -o size=8m,nr_inodes=1000,mode=755 none /run/sysmail"
 )
