@@ -175,7 +175,7 @@ def _is_cut_off(bench: Bench) -> bool:
 def _assert_says_so(ran: Ran, where: str) -> None:
     """The host is as before, and that is said."""
     message = ran.report["errors"][0]["message"]
-    sentences = ("the host is as it was before", "nothing was changed")
+    sentences = ("the host is as it was before", "nothing was changed", "stays in force as it was")
     assert any(each in message for each in sentences), f"{where}: {message}"
 
 

@@ -10,13 +10,14 @@ import os
 import runpy
 import sys
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
 from sysmail.apply.recovery import recover
 from sysmail.apply.scratch import ROOT
-from sysmail.commands import apply
-from sysmail.errors import RefusedError, StepError, SysmailError
+from sysmail.commands import apply, rollback
+from sysmail.errors import HostError, RefusedError, StepError, SysmailError
 from sysmail.host.machine import Machine
 from sysmail.host.port import Room
 from unit.fake_debian import FakeDebian, main_cf_values
@@ -166,3 +167,21 @@ def test_the_launcher_keeps_no_half_modules(
     with pytest.raises(SystemExit):
         runpy.run_path(str(Path(__file__).parents[2] / "sysmail"), run_name="__main__")
     assert (sys.pycache_prefix, sys.dont_write_bytecode) == ("/run/sysmail/pycache", not keeps)
+
+
+@pytest.mark.parametrize("command", [rollback.rollback, rollback.remove])
+def test_way_back_that_cannot_begin_says_what_stays(command: Callable[..., object]) -> None:
+    """Its journal could not be written: the apply is in force as it was, and that is said."""
+    host = FakeDebian(postfix=True)
+    apply.run(host, "", ADMIN, silent)
+    before = host.world()
+
+    def fill(call: Call) -> None:
+        if call.method == "write" and "journal.json" in call.what[0]:
+            host.fail_at = len(host.changes)
+
+    host.watch = fill
+    with pytest.raises(HostError) as caught:
+        command(host, silent, force=False)
+    assert caught.value.message.endswith("; apply 1 stays in force as it was")
+    assert host.world() == before

@@ -100,7 +100,13 @@ def _undo(
     facts = collect(writer)
     if checkpoint.state != "done":
         _refuse_mail(writer, checkpoint, facts)
-    former = _start_way_back(writer, checkpoint, facts, say)
+    was = checkpoint.state
+    try:
+        former = _start_way_back(writer, checkpoint, facts, say)
+    except HostError as error:
+        if was == "done":
+            error.message += f"; {checkpoint.kind} {checkpoint.number} stays in force as it was"
+        raise
     came = checkpoint.packages_removing or []
     running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
     if running and _changed(checkpoint, _SUBMISSION):
