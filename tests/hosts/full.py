@@ -106,7 +106,9 @@ class Full:
         elif self._begun is None:
             assert_works(bench, former, {}, where)
         else:
-            policy(bench.host, former)  # all of the host is as before
+            # All of the host is as before, and its file may ask for the new policy.
+            if self._change.words == ("apply",):
+                policy(bench.host, former)
             proven = sysmail(bench.host, "prove")
             assert proven.status == 0, f"{where}: {proven.failed()} {proven.report['errors']}"
         bench.assert_nothing_lost(where)
@@ -116,7 +118,7 @@ class Full:
 
     def _begin(self) -> tuple[dict[str, object], str]:
         """Bring the host to where the change begins, unless it is there already."""
-        if self._begun is None or self._change.words == ("rollback",):
+        if self._begun is None:
             self._change.start(self.bench)
         _, former = before_of(self.bench, self._change)
         self._begun = (_look(self.bench), former) if self._begun is None else self._begun
