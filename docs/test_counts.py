@@ -18,6 +18,8 @@ TRANSACTION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("killed at every moment", ("torture/test_killed_everywhere.py",)),
     ("the power goes", ("hosts/test_power_cut.py", "unit/test_guard.py")),
     ("the power goes at every moment", ("torture/test_power_cut_everywhere.py",)),
+    ("the disk is full", ("hosts/test_disk_full.py", "unit/test_disk_full.py")),
+    ("the disk is full at every write", ("torture/test_disk_full_everywhere.py",)),
     ("candidates are tried first", ("hosts/test_lint.py", "hosts/test_next_hops.py")),
     ("faults", ("hosts/test_faults.py", "unit/test_preflight.py")),
     ("people's edits", ("hosts/test_edits.py", "unit/test_edits.py")),

@@ -174,11 +174,17 @@ def by_owner(reader: Reader, owner: str) -> str:
     return f"_UID={fields[2]}"
 
 
+_SEE_ABOVE = ("daemon initialization failure", "mail system startup failed")
+"""The last words of a Postfix that does not start; what it died of is before them."""
+
+
 def last_fatal(reader: Reader, facts: Facts, maillog_file: str) -> str:
     """Why Postfix did not start, in its own words; empty when it did not say."""
     lines = lines_since(reader, facts, maillog_file, reader.now() - 60) or []
+    last = ""
     for line in reversed(lines):
         match = re.search(r"(?:fatal|panic): (.*)", line)
-        if match:
+        if match and not match.group(1).startswith(_SEE_ABOVE):
             return match.group(1)
-    return ""
+        last = last or (match.group(1) if match else "")
+    return last

@@ -355,7 +355,7 @@ def name_of(bench: Bench, change: Change, number: int, how: str) -> str:
     return f"{bench.host.base}, {change.name}, {how} at {found or f'{number} (never reached)'}"
 
 
-def _before(bench: Bench, change: Change) -> tuple[dict[str, str], str]:
+def before_of(bench: Bench, change: Change) -> tuple[dict[str, str], str]:
     """The files before a change, and the policy that may be in force besides the one in the file.
 
     An apply goes from that policy to the one in the file; a rollback goes back to the one before.
@@ -399,7 +399,7 @@ def kill(bench: Bench, change: Change, number: int, how: str, following: int) ->
     bench.sound = False
     change.start(bench)
     bench.assert_closed(f"{change.name}, before it began")
-    before, former = _before(bench, change)
+    before, former = before_of(bench, change)
     if change.sends:
         with bench.programs_that_send():
             ran, _ = run_cut(bench, change, number, how)
@@ -409,9 +409,9 @@ def kill(bench: Bench, change: Change, number: int, how: str, following: int) ->
         ran, _ = run_cut(bench, change, number, how)
         where = name_of(bench, change, number, how)
         _recovered(bench, following, where)
-    _assert_works(bench, former, {} if change.words == ("rollback",) else before, where)
+    assert_works(bench, former, {} if change.words == ("rollback",) else before, where)
     bench.assert_nothing_lost(where)
-    _assert_no_trace(bench, where)
+    assert_no_trace(bench, where)
     bench.assert_closed(where)
     bench.sound = True
     return ran is None
@@ -439,7 +439,7 @@ def _policy_file(bench: Bench) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _assert_works(bench: Bench, former: str, before: dict[str, str], where: str) -> None:
+def assert_works(bench: Bench, former: str, before: dict[str, str], where: str) -> None:
     """The host is as sysmail found it, or the old or the new policy is in force and proven."""
     host = bench.host
     if not bench.checkpoints():
@@ -459,7 +459,7 @@ def _assert_works(bench: Bench, former: str, before: dict[str, str], where: str)
     assert proven.status == 0, f"{where}: {proven.failed()} {proven.report['errors']}"
 
 
-def _assert_no_trace(bench: Bench, where: str) -> None:
+def assert_no_trace(bench: Bench, where: str) -> None:
     """No temporary file, no scratch instance, no stray process."""
     left = "find / -xdev -name '*.sysmail-new' -not -path '/proc/*'; ls -d /run/sysmail/scratch"
     said = bench.host.run(f"({left}) 2>/dev/null || true").stdout
@@ -479,7 +479,7 @@ def interrupt(bench: Bench, change: Change, number: int, how: str) -> bool:
     change.start(bench)
     bench.assert_closed(f"{change.name}, before it began")
     checkpoints = bench.checkpoints()
-    before, former = _before(bench, change)
+    before, former = before_of(bench, change)
     ran, _ = run_cut(bench, change, number, how)
     where = name_of(bench, change, number, how)
     assert ran is not None, where
@@ -490,8 +490,8 @@ def interrupt(bench: Bench, change: Change, number: int, how: str) -> bool:
         # Too late: it was done already. Or the way back itself, which goes on to its end.
         assert ran.status == 0, f"{where}: {ran.out}"
         assert set(bench.checkpoints().values()) <= {"done"}, where
-    _assert_no_trace(bench, where)
-    _assert_works(bench, former, {} if change.words == ("rollback",) else before, where)
+    assert_no_trace(bench, where)
+    assert_works(bench, former, {} if change.words == ("rollback",) else before, where)
     bench.assert_nothing_lost(where)
     bench.assert_closed(where)
     bench.sound = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -16,8 +15,6 @@ from world import index, newer, repository, same, world
 
 from lab import FreshHost, Host, Lab
 
-SEED = int(os.environ.get("SYSMAIL_SEED") or random.SystemRandom().randrange(10**6))
-SAMPLES = 4
 ASKED = 'admin = "ops@example.org"\n'
 OTHER = 'admin = "other@example.org"\n'
 IPV4 = 'admin = "ops@example.org"\n[postfix]\ninet_protocols = "ipv4"\n'
@@ -124,46 +121,6 @@ def test_fault_is_found_before_anything_is_touched(relay: Host, fault: str) -> N
     """What would keep a file from being written is told with its path, and nothing changes."""
     make, unmake, code, path, why = FAULTS[fault]
     refused(relay, IPV4, make, unmake, code, path, why)
-
-
-def count_writes(host: Host, *words: str) -> int:
-    done = host.run(["python3", "/run/faulty.py", "1000000", "1", *words], check=False)
-    found = re.search(r"writes (\d+)", done.stderr)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert found
-    return int(found.group(1))
-
-
-@pytest.mark.parametrize("times", [1, 1000], ids=["for a moment", "for good"])
-def test_disk_full_at_sampled_writes(relay: Host, times: int) -> None:
-    """Full at any write of an apply, the host is as before, also where it stays full."""
-    print(f"SYSMAIL_SEED={SEED}")
-    source = Path(__file__).with_name("faulty.py").read_text()
-    relay.run(["sh", "-c", "cat > /run/faulty.py"], input=source)
-    policy(relay, IPV4)
-    total = count_writes(relay, "apply")
-    assert total > 20
-    assert sysmail(relay, "rollback").status == 0
-    before = world(relay)
-    chosen = random.Random(f"{SEED} {times}")  # noqa: S311 - a sample, not a secret
-    for number in sorted(chosen.sample(range(1, total + 1), SAMPLES)):
-        words = ["python3", "/run/faulty.py", str(number), str(times), "apply"]
-        done = relay.run(words, check=False, timeout=300)
-        assert "Traceback" not in done.stderr, done.stderr
-        report = json.loads(done.stdout)
-        codes = [error["code"] for error in report["errors"]]
-        where = f"write {number} of {total}: {report['errors']}"
-        if done.returncode == 0:
-            assert sysmail(relay, "rollback").status == 0, where  # that write was not needed
-        else:
-            assert set(codes) <= {"file-not-written", "configuration-not-accepted"}, where
-            assert "No space left" in report["errors"][0]["message"], where
-        # Where the way back was hindered too, the next command goes on with it.
-        assert "journal-damaged" not in sysmail(relay, "status").codes
-        assert same(before, relay) == [], where
-    policy(relay, ASKED)
-    assert sysmail(relay, "plan").status == 0
-    assert send_smtp(relay, "root").startswith("250")
 
 
 HOLD = (

@@ -94,7 +94,8 @@ class Checkpoint:
     ``fetching``: packages are being downloaded, so that the lock that a package manager left
     which was killed with us is ours. ``going_back``: it was in force, and a rollback or a remove
     has begun to undo it. ``notes`` are what a person has to be told of the way back, by whoever
-    ends it.
+    ends it. ``unserved``: Postfix was not yet asked to read anything, or to stop: what runs, runs
+    as before.
     """
 
     number: int
@@ -129,6 +130,7 @@ class Checkpoint:
     watch: bool = False
     fetching: bool = False
     going_back: bool = False
+    unserved: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property

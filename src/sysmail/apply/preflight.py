@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sysmail.apply.checkpoint import HOME, Checkpoint
+from sysmail.apply.restartable import NEEDED, NEEDED_FILES, places
 from sysmail.distro import Distro
 from sysmail.errors import RefusedError
 from sysmail.facts.model import Facts
@@ -34,12 +35,13 @@ PAUSE = 0.2
 class _Change:
     """A path that will be written or removed, with the bytes that takes meanwhile.
 
-    ``packages``: by the package manager.
+    ``packages``: by the package manager. ``files``: the inodes that takes.
     """
 
     path: str
     size: int = BLOCK
     packages: bool = False
+    files: int = 2
 
 
 _OF_PACKAGES = [_Change(path, PACKAGES, packages=True) for path in ("/usr", "/var")]
@@ -59,6 +61,7 @@ def check_steps(reader: Reader, facts: Facts, steps: Sequence[Step]) -> None:
             changes += [*_OF_PACKAGES, _Change("/etc")]
     if facts.postfix is not None:
         changes.append(_Change(SCRATCH, JOURNAL))
+        changes += [_Change(path, NEEDED, files=NEEDED_FILES) for path in places(facts)]
     _require(reader, changes)
 
 
@@ -127,7 +130,7 @@ def _require_changeable(path: str, room: Room) -> None:
 def _require_space(changes: Sequence[_Change], room: Room) -> None:
     needed = sum(each.size for each in changes if not each.packages)
     needed += max((each.size for each in changes if each.packages), default=0)
-    paths = list(dict.fromkeys(each.path for each in changes))
+    files = sum({each.path: each.files for each in changes}.values())
     # What takes most of it says best which file system is meant.
     path = max(changes, key=lambda each: each.size).path
     if room.free < needed:
@@ -137,11 +140,11 @@ def _require_space(changes: Sequence[_Change], room: Room) -> None:
             f"{_kilobytes(needed)} are needed; nothing was changed",
             f"free space there (`df -h {path}`), then retry",
         )
-    if 0 <= room.inodes < len(paths) * 2:
+    if 0 <= room.inodes < files:
         raise RefusedError(
             "no-inodes",
             f"the file system of {path} has room for {room.inodes} more files, and "
-            f"{len(paths) * 2} are needed; nothing was changed",
+            f"{files} are needed; nothing was changed",
             f"remove files there (`df -i {path}`), then retry",
         )
 

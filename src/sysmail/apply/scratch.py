@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from sysmail.apply.greeting import wait_for_greeting
+from sysmail.apply.restartable import require
 from sysmail.desired import Desired
 from sysmail.errors import HostError, StepError
 from sysmail.facts import processes
@@ -23,6 +24,9 @@ RECIPIENT = "probe@sysmail-probe.invalid"
 ROOT = "/run/sysmail/scratch"
 END_SECONDS = 5.0
 _PARAMETER = re.compile(r"^([A-Za-z0-9_]+) =.*\n", re.MULTILINE)
+# smtpd(8) says 452 where less than 1.5 times the largest message is free. /run is a tenth of the
+# memory: on a small host it never has that, and no message is sent here.
+_ROOM = re.compile(r"^(message_size_limit|queue_minfree) = [0-9]+$", re.MULTILINE)
 
 
 def try_candidate(writer: Writer, facts: Facts, desired: Desired) -> None:
@@ -94,6 +98,7 @@ def _lay_out(writer: Writer, facts: Facts, desired: Desired, root: str, port: in
         if file.path == "/etc/postfix/main.cf":
             text = text.replace(DIRECTORY + "/", f"{config}/sysmail/")
             text = _PARAMETER.sub(lambda m: "" if m.group(1) in own else m.group(0), text)
+            text = _ROOM.sub(r"\1 = 1024", text)
             text += "".join(f"{key} = {value}\n" for key, value in own.items())
             writer.write(f"{config}/main.cf", text.encode(), 0o644)
         elif file.path == "/etc/postfix/master.cf":
@@ -149,6 +154,7 @@ def _speak(writer: Writer, port: int, root: str, *, ipv6: bool) -> None:
 
 
 def _failed(writer: Writer, root: str, said: str) -> StepError:
+    require(writer, root, "Postfix could not be tried there")  # not the configuration's fault
     log = (writer.read(f"{root}/log") or b"").decode("utf-8", "replace")
     words = ""
     for line in log.splitlines():
@@ -156,8 +162,9 @@ def _failed(writer: Writer, root: str, said: str) -> StepError:
         if match:
             words = match.group(1)
             break
+    words = words or said.strip() or "no reason was given"
     return StepError(
         "configuration-not-working",
-        f"Postfix does not work with the configuration: {words or said.strip()}",
+        f"Postfix does not work with the configuration: {words}",
         "look at [postfix] in the policy",
     )

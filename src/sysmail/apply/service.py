@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import Optional
 
 from sysmail import maillog
 from sysmail.apply import guard
 from sysmail.apply.greeting import SECONDS, wait_for_greeting
+from sysmail.apply.restartable import require_room
 from sysmail.errors import HostError, StepError
 from sysmail.facts.collect import collect_postfix, master_running
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
+from sysmail.host.told import FILE_REMEDY
 
-__all__ = ["act", "bring_up", "forget_failures", "is_running", "restart_anyhow", "retire"]
+__all__ = [
+    "act",
+    "bring_up",
+    "forget_failures",
+    "is_running",
+    "restart_anyhow",
+    "retire",
+    "why_not",
+]
 
 
 STOP_SECONDS = 15.0
@@ -23,10 +35,13 @@ PATIENCE_SECONDS = 3.0
 def act(writer: Writer, facts: Facts, action: str) -> None:
     """``enable``, ``disable``, ``start``, ``stop``, ``restart`` or ``reload`` Postfix.
 
-    After ``stop`` no master runs any more. Without systemd there is nothing
-    to enable here: the distribution's package has done it for its init system.
+    After ``stop`` no master runs any more; ``restart`` does not stop one that would not start
+    again. Without systemd there is nothing to enable here: the distribution's package has done
+    it for its init system.
     """
     if action == "restart":
+        if is_running(writer, facts):
+            require_room(writer, facts)
         act(writer, facts, "stop")
         act(writer, facts, "start")
         return
@@ -110,6 +125,8 @@ def restart_anyhow(writer: Writer, facts: Facts) -> str:
                 "the unit of Postfix does not start: Postfix was started without it (`postfix "
                 "start`); see `systemctl status postfix@-`"
             )
+        # Left to the unit, which tries again: once there is room on a full disk, say.
+        writer.run(["systemctl", "start", "postfix.service"])
     if trouble is not None:
         raise trouble
     return ""
@@ -146,10 +163,15 @@ def _not_greeting(writer: Writer, listen: Sequence[str], seconds: float) -> Opti
 
 
 def _failed(writer: Writer, facts: Facts, action: str, said: str) -> StepError:
+    words, remedy = why_not(writer, facts, said)
+    return StepError("service-not-started", f"Postfix did not {action}: {words}", remedy)
+
+
+def why_not(writer: Writer, facts: Facts, said: str = "") -> tuple[str, str]:
+    """Why Postfix did not start, in its own words or in what was ``said``, and what to do."""
     log_file = (collect_postfix(writer) or {"maillog_file": ""})["maillog_file"]
     words = maillog.last_fatal(writer, facts, log_file) or said.strip().partition("\n")[0]
-    return StepError(
-        "service-not-started",
-        f"Postfix did not {action}: {words or 'no reason was given'}",
-        "look at the log of Postfix (journalctl -u 'postfix*', or maillog_file)",
-    )
+    if os.strerror(errno.ENOSPC) in words:
+        return words, FILE_REMEDY[errno.ENOSPC]
+    remedy = "look at the log of Postfix (journalctl -u 'postfix*', or maillog_file)"
+    return words or "no reason was given", remedy

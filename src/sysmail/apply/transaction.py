@@ -10,6 +10,7 @@ from typing import Callable, Union
 from sysmail import queue
 from sysmail.apply import disk, guard, neighbour, packages, retire, service, submission, timer
 from sysmail.apply.checkpoint import FORMER, Checkpoint, digest, finish, remember, save
+from sysmail.apply.restartable import require_room
 from sysmail.apply.undo import tidy
 from sysmail.distro import Distro
 from sysmail.errors import HostError, StepError
@@ -79,6 +80,7 @@ class Transaction:
             "enabled": facts.service.enabled,
             "running": facts.master_running,
         }
+        checkpoint.unserved = True
         checkpoint.watch = facts.watch.active or facts.watch.enabled
         checkpoint.submission = [a for a, unit in facts.msmtpd.items() if unit.active]
         checkpoint.directories = [path for path in _parents(paths) if not there(path)]
@@ -161,6 +163,7 @@ class Transaction:
             now = packages.installed(self._writer, self._distro())
             self.checkpoint.packages_before = sorted(now)
         self.checkpoint.packages_asked += list(step.names)
+        self.checkpoint.unserved = False
         # Not known until it is over, also where an earlier step has installed something.
         self.checkpoint.packages_brought = self.checkpoint.packages_lost = None
         self._remember_directory(ETC_POSTFIX)
@@ -287,6 +290,7 @@ class Transaction:
 
     def _retire(self) -> None:
         retire.drain(self._writer, self._say)
+        self._touch_service()
         main_cf = self._writer.state(MAIN_CF)
         if main_cf is not None and main_cf.kind == "file":
             remember(self._writer, self.checkpoint, MAIN_CF, main_cf.data + retire.CLOSED)
@@ -300,7 +304,20 @@ class Transaction:
         elif step.action == "enable":
             service.act(self._writer, self._facts, step.action)
         else:
+            if step.action == "restart" and self._facts.master_running:
+                require_room(self._writer, self._facts)
+            self._touch_service()
             service.bring_up(self._writer, self._facts, step.action, step.listen)
+
+    def _touch_service(self) -> None:
+        """Write down that the way back has to restart Postfix from here on."""
+        if self.checkpoint.unserved:
+            self.checkpoint.unserved = False
+            try:
+                save(self._writer, self.checkpoint)
+            except BaseException:
+                self.checkpoint.unserved = True  # it was not
+                raise
 
     def _requeue(self) -> None:
         """postsuper(1): through cleanup(8) again, so that the new tables apply. Held mail stays.

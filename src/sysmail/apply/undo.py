@@ -15,6 +15,7 @@ from sysmail.apply import (
     leaving,
     neighbour,
     packages,
+    restartable,
     service,
     startable,
     submission,
@@ -36,7 +37,7 @@ from sysmail.apply.preflight import check_way_back, wait_for_packages
 from sysmail.apply.undo_files import restore_files
 from sysmail.apply.undo_packages import brought, lost, removes_postfix, undo_packages
 from sysmail.distro import Distro
-from sysmail.errors import HostError, SysmailError
+from sysmail.errors import HostError, StepError, SysmailError
 from sysmail.facts.collect import collect
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
@@ -99,28 +100,33 @@ def _undo(
     facts = collect(writer)
     if checkpoint.state != "done":
         _refuse_mail(writer, checkpoint, facts)
-    former = _start_way_back(writer, checkpoint, facts, say)
+    was = checkpoint.state
+    try:
+        former = _start_way_back(writer, checkpoint, facts, say)
+    except HostError as error:
+        if was == "done":
+            error.message += f"; {checkpoint.kind} {checkpoint.number} stays in force as it was"
+        raise
     came = checkpoint.packages_removing or []
     running = [address for address, unit in facts.msmtpd.items() if unit.active or unit.enabled]
     if running and _changed(checkpoint, _SUBMISSION):
         submission.stop(writer, running)  # Postfix, which may come back, needs its port
     kept = undo_packages(writer, facts, checkpoint, former, say)
     _end_watch(writer, facts, checkpoint)  # after what may still be refused
-    broken = ""
-    if facts.postfix is not None and "postfix" not in came and _changed(checkpoint, _POSTFIX):
-        broken = _why_not_started(writer, facts, checkpoint)
-        if not broken:
-            # Stopped while its tables change back, so that no message is mapped half and half.
-            service.act(writer, facts, "stop")
-            # A clock that was set back says nothing of what came since.
-            _requeue(writer, checkpoint.time if checkpoint.time <= writer.now() else 0.0)
     swapped = bool(checkpoint.packages_lost or checkpoint.packages_replaced)
     swapped |= "postfix" in {*came, *checkpoint.packages_asked}
+    broken, need = "", _need(checkpoint, facts, swapped=swapped)
+    if facts.postfix is not None and "postfix" not in came and _changed(checkpoint, _POSTFIX):
+        broken = _why_not_started(writer, facts, checkpoint)
+        if not broken and need == "restart" and _has_room(writer, facts, checkpoint):
+            # Stopped while its tables change back, so that no message is mapped half and half.
+            service.act(writer, facts, "stop")
+            _requeue(writer, checkpoint)
     closed = "postfix" in kept
     restore_files(writer, checkpoint, removed=bool(came), swapped=swapped, closed=closed)
     for path in reversed(checkpoint.directories):
         writer.rmdir(path)
-    odd = _restart_services(writer, checkpoint, facts, broken)
+    odd = _restart_services(writer, checkpoint, facts, broken, need)
     _note(checkpoint, (f"{name} stays installed: {why}" for name, why in kept.items()))
     disk.flush(writer)
     return odd
@@ -136,12 +142,34 @@ def _why_not_started(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> st
     return startable.why_not_started(writer, facts, checkpoint)
 
 
+def _need(checkpoint: Checkpoint, facts: Facts, *, swapped: bool) -> str:
+    """What Postfix needs to go on with its former files: nothing, ``reload`` or ``restart``.
+
+    It is not stopped where it need not: a full disk may not let it start again. ``swapped``:
+    its package was changed.
+    """
+    if not swapped and not _changed(checkpoint, _POSTFIX):
+        return ""
+    untouched = checkpoint.unserved and not checkpoint.going_back and not swapped
+    return "reload" if untouched and facts.master_running else "restart"
+
+
+def _has_room(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> bool:
+    """Whether Postfix may stop: it is not to run then, or would start again."""
+    try:
+        if checkpoint.service.get("running") and facts.master_running:
+            restartable.require_room(writer, facts)
+    except StepError:
+        return False  # told once its files are back
+    return True
+
+
 def _restart_services(
-    writer: Writer, checkpoint: Checkpoint, facts: Facts, broken: str
+    writer: Writer, checkpoint: Checkpoint, facts: Facts, broken: str, need: str
 ) -> list[str]:
     """Everything runs as it did, with its former files; a sentence for what is odd.
 
-    ``broken``: why Postfix would not start with those.
+    ``broken``: why Postfix would not start with those; ``need``: as `_need` says.
     """
     units = _changed(checkpoint, ("/etc/systemd/",)) or guard.is_running_at_boot(writer)
     if facts.systemd and units:
@@ -150,7 +178,7 @@ def _restart_services(
     notes = [_still(facts, broken)] if broken else []
     if facts.postfix is not None:
         _restore_link(writer, facts, checkpoint)
-        notes += [] if broken else _restore_service(writer, facts, checkpoint)
+        notes += [] if broken else _restore_service(writer, facts, checkpoint, need)
     _restore_submission(writer, checkpoint, facts)
     if checkpoint.packages_replaced:
         neighbour.put_back(writer, checkpoint)
@@ -254,8 +282,10 @@ def _restore_submission(writer: Writer, checkpoint: Checkpoint, facts: Facts) ->
     submission.start(writer, checkpoint.submission, int(port.group(1)) if port else 25)
 
 
-def _requeue(writer: Writer, since: float) -> None:
+def _requeue(writer: Writer, checkpoint: Checkpoint) -> None:
     """Give what came since to the former tables (postsuper(1)); what is held stays held."""
+    # A clock that was set back says nothing of what came since.
+    since = checkpoint.time if checkpoint.time <= writer.now() else 0.0
     messages = queue.waiting(writer) or []
     ids = [m.queue_id for m in messages if m.queue != "hold" and m.arrived >= since - 1]
     if ids:
@@ -298,22 +328,39 @@ def _still(facts: Facts, broken: str) -> str:
     )
 
 
+def _restart(writer: Writer, facts: Facts) -> str:
+    """A Postfix that must not be stopped at least reads its former files."""
+    try:
+        return service.restart_anyhow(writer, facts)
+    except StepError:
+        if service.is_running(writer, facts):
+            with contextlib.suppress(StepError):
+                service.act(writer, facts, "reload")
+        raise
+
+
 def _restore_link(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
     enabled = checkpoint.service.get("enabled", False)
     if facts.systemd and facts.service.enabled != enabled:
         service.act(writer, facts, "enable" if enabled else "disable")
 
 
-def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> list[str]:
+def _restore_service(writer: Writer, facts: Facts, checkpoint: Checkpoint, need: str) -> list[str]:
     was = checkpoint.service
     if was.get("running"):
+        if facts.master_running and need != "restart":
+            if need:
+                service.act(writer, facts, need)
+                _requeue(writer, checkpoint)
+            return []
         # Not reload: inet_interfaces may differ (docs/promises.md).
-        odd = service.restart_anyhow(writer, facts)
+        odd = _restart(writer, facts)
         if not guard.is_running_at_boot(writer) and not service.is_running(writer, facts):
+            words, remedy = service.why_not(writer, facts)
             raise HostError(
                 "service-not-restored",
-                "Postfix did not start again with its former configuration",
-                "look at the log of Postfix; its files are as they were before",
+                f"Postfix did not start again with its former configuration: {words}",
+                f"{remedy}; its files are as they were before",
             )
         return [odd] if odd else []
     if facts.master_running or (guard.is_running_at_boot(writer) and not was.get("enabled")):

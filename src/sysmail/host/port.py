@@ -69,11 +69,11 @@ class FileState:
 class Room:
     """Where a path would be changed: its file system, and what stands in the way.
 
-    ``device`` tells file systems apart. ``free`` bytes and ``inodes`` are what root
-    can still take, ``inodes`` -1 where they are not counted. ``immutable`` is the
-    path with chattr(1)'s i or a, itself or its folder, else empty. ``mounted``:
-    something is mounted on the very path, so that it cannot be replaced. ``mount`` is the
-    mount point of what is read-only, else empty.
+    ``device`` tells file systems apart. ``free`` bytes and ``inodes`` are what
+    anybody can still take, as df(1) has it, ``inodes`` -1 where they are not counted.
+    ``immutable`` is the path with chattr(1)'s i or a, itself or its folder, else empty.
+    ``mounted``: something is mounted on the very path, so that it cannot be replaced.
+    ``mount`` is the mount point of what is read-only, else empty.
     """
 
     device: int

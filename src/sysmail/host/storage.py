@@ -92,8 +92,10 @@ def _room(path: str) -> Room:
     read_only = _is_read_only(folder) or (mounted and _is_read_only(path))
     return Room(
         device=os.stat(folder).st_dev,
-        # Where no blocks are counted (ramfs, a tmpfs without a limit), nothing is known.
-        free=volume.f_bfree * volume.f_frsize if volume.f_blocks else UNLIMITED,
+        # Where no blocks are counted (ramfs, a tmpfs without a limit), nothing is known. Not
+        # f_bfree: of that ext4 keeps up to 16 MB for itself, also from root (measured), and what
+        # it keeps for root is none for Postfix, which counts like this.
+        free=volume.f_bavail * volume.f_frsize if volume.f_blocks else UNLIMITED,
         inodes=files,
         read_only=read_only,
         immutable=stuck,
