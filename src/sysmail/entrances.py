@@ -5,7 +5,7 @@ Pure: what is sent where; ``commands/try_`` and ``prove --to`` carry it out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from sysmail.records import dataclass
 
 __all__ = ["Entrance", "entrances", "message", "message_id"]
 

@@ -33,6 +33,7 @@ PURE = (
     "sysmail.plan",
     "sysmail.policy",
     "sysmail.postfix",
+    "sysmail.records",
     "sysmail.report",
     "sysmail.route",
     "sysmail.takeover",

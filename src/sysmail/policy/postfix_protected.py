@@ -9,7 +9,8 @@ is not here, nor one without effect on a relay without mailboxes. Names with a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from sysmail.records import dataclass
 
 __all__ = ["PROTECTED", "Protected"]
 

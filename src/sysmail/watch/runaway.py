@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from sysmail.records import dataclass, replace
 
 __all__ = ["Runaway", "Submission", "named", "origins", "parse", "runaways", "with_senders"]
 
