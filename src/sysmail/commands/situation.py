@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
-from sysmail import queue, submissions
+from sysmail import queue
 from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.apply.edits import edits
 from sysmail.commands.policy_source import (
@@ -215,6 +215,8 @@ def _down_for(reader: Reader, in_force: Checkpoint, policy: Policy) -> float:
     since, seen = in_force.mailu_down_since, in_force.mailu_down_seen
     if not since or now - seen > OUTAGE_SECONDS * 2:
         return 0.0
+    from sysmail import submissions  # the relay has none
+
     host = policy.mailu.host if policy.mailu is not None else ""
     handed = submissions.since(reader, since, host) or []
     return 0.0 if any(each.accepted for each in handed) else now - since

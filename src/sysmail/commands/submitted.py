@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from sysmail import logline, maillog, queue
+from sysmail import maillog, queue
 from sysmail.errors import HostError
 from sysmail.facts import Facts
 from sysmail.host.port import Reader
@@ -120,6 +120,8 @@ def _lines(
     log_file = facts.postfix["maillog_file"] if facts.postfix is not None else ""
     if facts.systemd and not log_file:
         return _journal(reader, facts, since, programs, words)
+    from sysmail import logline  # a journal has other stamps
+
     said: list[str] = []
     for program, word in zip(programs, words):
         lines = maillog.lines_since(reader, facts, log_file, since, f": {word}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import Optional
 
-from sysmail import submissions
 from sysmail.apply.checkpoint import Checkpoint
 from sysmail.commands.situation import Situation, look, probe_way_out
 from sysmail.commands.submitted import Submitted, find_runaways
@@ -124,6 +123,8 @@ def _refused(reader: Reader, in_force: Checkpoint) -> str:
     """Mailu's answer to the last message of the route mailu, where that was a no lately."""
     if in_force.route.get("name") != "mailu":
         return ""
+    from sysmail import submissions  # the relay has none
+
     host = str(in_force.policy.get("mailu", {}).get("host", ""))
     handed = submissions.since(reader, reader.now() - LATELY_SECONDS, host) or []
     return handed[-1].answer if handed and not handed[-1].accepted else ""
