@@ -95,7 +95,8 @@ def _dataclass(cls: Optional[type] = None, *, frozen: bool = False) -> Any:
 
 def _fields_of(cls: Any) -> list[Field]:
     found: list[Field] = []
-    for name, kind in cls.__annotations__.items():
+    # Python 3.9 has none for a class without fields.
+    for name, kind in getattr(cls, "__annotations__", {}).items():
         given = vars(cls).get(name, MISSING)
         each = given if isinstance(given, Field) else _field(default=given)
         each.name, each.type = name, kind

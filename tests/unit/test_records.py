@@ -6,17 +6,12 @@ import copy
 import dataclasses
 import importlib
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
 from sysmail import records
 from unit import shape_rules as shape
-
-SOURCE = Path(records.__file__).resolve().parents[1]
 
 
 def _classes(maker: Any) -> dict[str, Any]:
@@ -157,19 +152,3 @@ def test_a_record_of_the_source_can_be_kept() -> None:
     """A class of a module survives pickling, as everything in a report may be."""
     problem = importlib.import_module("sysmail.report").Problem("a", "b", "c")
     assert pickle.loads(pickle.dumps(problem)) == problem  # noqa: S301
-
-
-NEEDLESS = ("dataclasses", "inspect", "ast", "tokenize")
-
-
-def test_the_watch_does_not_load_what_it_has_no_use_for() -> None:
-    """Each of these costs a run of the watch some milliseconds, every five minutes."""
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1]);"
-        "import sysmail.cli.main, sysmail.commands.watch, sysmail.host.machine;"
-        "print(*sys.modules)"
-    )
-    words = [sys.executable, "-I", "-S", "-c", script, str(SOURCE)]
-    loaded = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
-    assert "sysmail.prove" in loaded
-    assert [name for name in NEEDLESS if name in loaded] == []
