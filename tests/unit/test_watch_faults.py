@@ -17,7 +17,9 @@ from sysmail.watch.model import MAX_TEXT, Finding
 from unit.fake_debian import PID, FakeDebian
 from unit.fake_host import ScriptedSession
 from unit.test_apply import LOGIN_POLICY, OFFERS, silent
+from unit.test_mailu import ask, go
 from unit.test_prove import LOST
+from unit.test_prove_mailu import REFUSED, TAKEN, entries
 from unit.test_watch import (
     MEMORY,
     Pager,
@@ -516,3 +518,23 @@ def test_remedies_of_what_apply_cannot_mend(
     found = {v.check: v for v in prove.run(host, "", {}).verdicts}["local-clients"]
     assert found.status == FAIL
     assert words in found.remedy
+
+
+def test_what_mailu_answered_last() -> None:
+    """On the route mailu a last message that was refused is told, and so is a log that is shut."""
+    host = ask(FakeDebian(postfix=True), alert={"command": ["/bin/page", "mail"]})
+    pager = Pager(host)
+    assert go(host).exit_code == 0
+    assert run(host, 60).outcome == "well"
+    host.answer("journalctl", entries(TAKEN, REFUSED))
+    run(host)
+    assert keys(pager) == ["refused"]
+    host.answer("journalctl", entries(REFUSED, TAKEN))
+    run(host)
+    # Not the last word on it: nobody knows what came after.
+    host.answer("journalctl", "", 1, "No journal files were opened due to insufficient permissions")
+    assert run(host).exit_code == 1
+    assert [each["event"] for each in pager.got] == ["trouble", "well", "trouble"]
+    (finding,) = pager.got[-1]["findings"]
+    assert finding["key"] == "unseen:log"
+    assert "journalctl -t msmtp" in finding["remedy"]

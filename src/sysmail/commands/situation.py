@@ -208,8 +208,8 @@ def _seen(
 def _down_for(reader: Reader, in_force: Checkpoint, policy: Policy) -> float:
     """Seconds since an apply first found Mailu down, as far as it was down all the time.
 
-    Two applies that are far apart say nothing of the time between them, and a
-    message that Mailu took meanwhile says that it was up.
+    Two applies that are far apart say nothing of the time between them, and neither does a log
+    that cannot be read; a message that Mailu took meanwhile says that it was up.
     """
     now = reader.now()
     since, seen = in_force.mailu_down_since, in_force.mailu_down_seen
@@ -218,8 +218,10 @@ def _down_for(reader: Reader, in_force: Checkpoint, policy: Policy) -> float:
     from sysmail import submissions  # the relay has none
 
     host = policy.mailu.host if policy.mailu is not None else ""
-    handed = submissions.since(reader, since, host) or []
-    return 0.0 if any(each.accepted for each in handed) else now - since
+    handed = submissions.since(reader, since, host)
+    if handed is None or any(each.accepted for each in handed):
+        return 0.0
+    return now - since
 
 
 def _retire(
