@@ -538,3 +538,32 @@ def test_what_mailu_answered_last() -> None:
     (finding,) = pager.got[-1]["findings"]
     assert finding["key"] == "unseen:log"
     assert "journalctl -t msmtp" in finding["remedy"]
+
+
+def _proved_last(host: FakeDebian, ago: float) -> None:
+    """The watch remembers a good proof, and a try, of so long ago."""
+    memory = json.loads(host.text(MEMORY))
+    memory.update(proved=host.clock - ago, tried=host.clock - ago)
+    host.put(MEMORY, json.dumps(memory), 0o600)
+
+
+def test_a_host_that_was_off_for_a_week() -> None:
+    """Its last proof is old, and it makes a new one: nobody is told of either."""
+    host, pager = in_force()
+    _proved_last(host, 9 * 86400)
+    report = run(host)
+    assert (report.exit_code, report.outcome) == (0, "well")
+    assert pager.got == []
+
+
+def test_an_old_proof_is_told_after_a_new_one_failed() -> None:
+    """Once; and the run in which a proof is good again is one in which all is well."""
+    host, pager = in_force()
+    _proved_last(host, 9 * 86400)
+    reached, host.reached = host.reached, set()
+    assert run(host).exit_code == 1
+    assert keys(pager) == ["proof"]
+    assert run(host).exit_code == 1
+    host.reached = reached
+    assert (run(host, 3600).exit_code, len(pager.got)) == (0, 2)
+    assert pager.got[-1]["event"] == "well"
