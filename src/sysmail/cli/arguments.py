@@ -85,11 +85,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", parser_class=_Parser, prog="sysmail"
     )
-    for name, summary in COMMANDS.items():
+    # Where the first word is a command, nobody asks for the others: each parser takes its time.
+    named = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
+    for name in named:
+        summary = COMMANDS[name]
         sub = commands.add_parser(
             name, help=summary, description=summary, allow_abbrev=False, formatter_class=_Help
         )
-        if name in argv:  # what is not named is not parsed, and the flags of all take their time
+        if name in argv:  # what is not named is not parsed
             _common(sub, top=False)
             _own(sub, name)
     arguments = parser.parse_args(argv)
