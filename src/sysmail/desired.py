@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sysmail.records import dataclass
+from dataclasses import dataclass
 
 __all__ = ["Desired", "ManagedFile"]
 

@@ -8,10 +8,10 @@ from the documentation of their package managers and packages.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Optional
 
 from sysmail.neighbours import NEIGHBOURS
-from sysmail.records import dataclass
 
 __all__ = ["DISTROS", "Distro", "choose"]
 

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
 from sysmail import signals
 from sysmail.errors import SysmailError
-from sysmail.records import dataclass, replace
 from sysmail.report import Report, StepResult
 from sysmail.session import carry_out, guarded
 

@@ -5,7 +5,7 @@ Pure: what is sent where; ``commands/try_`` and ``prove --to`` carry it out.
 
 from __future__ import annotations
 
-from sysmail.records import dataclass
+from dataclasses import dataclass
 
 __all__ = ["Entrance", "entrances", "message", "message_id"]
 

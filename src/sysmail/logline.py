@@ -10,9 +10,8 @@ from __future__ import annotations
 import calendar
 import re
 import time
+from dataclasses import dataclass
 from typing import Optional
-
-from sysmail.records import dataclass
 
 __all__ = ["LogLine", "is_repeated", "moment", "parse", "said"]
 

@@ -6,7 +6,7 @@ place once nothing waits in their queue. The others are mail servers.
 
 from __future__ import annotations
 
-from sysmail.records import dataclass
+from dataclasses import dataclass
 
 __all__ = ["NEIGHBOURS", "Neighbour", "neighbour_of"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import dataclass
 from typing import Optional
 
 from sysmail.errors import HostError, SysmailError
 from sysmail.host.port import Reader, SmtpSession
 from sysmail.policy import Hop, Policy, Secret
-from sysmail.records import dataclass
 
 __all__ = ["Reached", "check_next_hop", "is_temporary"]
 

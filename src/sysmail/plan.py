@@ -8,6 +8,7 @@ is only started or told to read its files when all of them are written.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Optional, Union
 
 from sysmail.desired import Desired, ManagedFile
@@ -16,7 +17,6 @@ from sysmail.host.port import FileState
 from sysmail.msmtp import PASSWORD
 from sysmail.msmtpd import UNIT_FILE
 from sysmail.postfix import skeleton
-from sysmail.records import dataclass, field, replace
 from sysmail.watch.units import PATHS as WATCH_UNITS
 
 __all__ = [

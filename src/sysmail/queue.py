@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import Reader
-from sysmail.records import dataclass
 
 __all__ = ["Message", "Recipient", "by_reason", "corrupt", "listed", "parse", "stored", "waiting"]
 

@@ -5,9 +5,8 @@ The JSON form is version 1 of the contract: keys are added, never renamed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Optional
-
-from sysmail.records import dataclass, field
 
 __all__ = [
     "FAIL",

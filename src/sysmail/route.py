@@ -8,12 +8,12 @@ outage: Mailu is left only when it has not answered for ``OUTAGE_SECONDS``.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from sysmail.errors import RefusedError
 from sysmail.facts.model import Facts
 from sysmail.policy import Hop, Policy
-from sysmail.records import dataclass, replace
 from sysmail.report import RouteSummary
 
 __all__ = [

@@ -7,10 +7,10 @@ the same host and policy give the same report.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, Callable
 
 from sysmail.errors import StepError, SysmailError
-from sysmail.records import replace
 from sysmail.report import Problem, Report
 from sysmail.signals import Interrupted
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from sysmail.host.port import Reader
-from sysmail.records import dataclass, replace
 
 __all__ = ["DYNAMIC_USERS", "Submission", "parse", "since"]
 

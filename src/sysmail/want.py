@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Optional
 
 from sysmail import msmtp, postfix
@@ -12,7 +13,6 @@ from sysmail.errors import RefusedError
 from sysmail.facts.model import Facts
 from sysmail.policy import Policy, Secret
 from sysmail.postfix.main_cf import protocols
-from sysmail.records import replace
 from sysmail.route import Decision
 from sysmail.takeover import other_mtas
 from sysmail.watch import units

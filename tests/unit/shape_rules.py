@@ -33,7 +33,6 @@ PURE = (
     "sysmail.plan",
     "sysmail.policy",
     "sysmail.postfix",
-    "sysmail.records",
     "sysmail.report",
     "sysmail.route",
     "sysmail.takeover",

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
 
 from sysmail.apply import journal
@@ -24,7 +25,6 @@ from sysmail.errors import HostError
 from sysmail.host.port import FileState, Reader, Writer
 from sysmail.msmtp import DIRECTORY as SUBMISSION
 from sysmail.msmtp import MSMTPRC
-from sysmail.records import dataclass, field, fields, replace
 
 __all__ = [
     "FORGOTTEN",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from sysmail.apply.checkpoint import HOME, Checkpoint
 from sysmail.distro import Distro
@@ -16,7 +17,6 @@ from sysmail.errors import RefusedError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Reader, Room, Writer
 from sysmail.plan import DownloadPackages, InstallPackages, RemoveFile, Step, WriteFile
-from sysmail.records import dataclass, replace
 
 __all__ = ["check_steps", "check_way_back", "wait_for_packages"]
 

@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Callable, NoReturn, Optional
 
 from sysmail import signals
@@ -13,7 +14,6 @@ from sysmail.cli.arguments import COMMANDS, parse_arguments
 from sysmail.cli.dispatch import CHANGING, carry_out_command
 from sysmail.cli.progress import Progress
 from sysmail.cli.render import as_json, as_text
-from sysmail.records import dataclass, replace
 from sysmail.report import Report
 from sysmail.session import carry_out, guarded
 

@@ -8,10 +8,10 @@ name. All are gauges: sysmail keeps no counts between two runs.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from sysmail import __version__
-from sysmail.records import dataclass
 from sysmail.report import Report
 
 __all__ = ["METRICS", "Metric", "as_prometheus", "metrics_markdown"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Callable
 
 from sysmail.cli import stories
-from sysmail.records import fields, is_dataclass, replace
 from sysmail.report import FAIL, PASS, Report
 
 __all__ = ["as_json", "as_text"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Callable, Optional
 
 from sysmail import signals
@@ -34,7 +35,6 @@ from sysmail.facts import Facts, collect
 from sysmail.host.port import Writer
 from sysmail.plan import InstallPackages, Retire, Step, WriteFile, plan
 from sysmail.prove import Proof, prove
-from sysmail.records import replace
 from sysmail.report import FAIL, Problem, Report, StepResult, Verdict
 from sysmail.want import want
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from sysmail.commands.deliver import Sent
@@ -10,7 +11,6 @@ from sysmail.commands.situation import Situation
 from sysmail.errors import HostError, RefusedError, SysmailError
 from sysmail.host.port import Located, Mailbox, Writer
 from sysmail.policy import Hop
-from sysmail.records import dataclass
 from sysmail.report import FAIL, PASS, UNKNOWN, Problem, Verdict
 from sysmail.trace.story import DELIVERED
 

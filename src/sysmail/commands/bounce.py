@@ -7,6 +7,7 @@ nothing of it depends on a server of somebody else but the notice's way.
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from sysmail.commands.deliver import SENDER, last_attempt, waits
@@ -17,7 +18,6 @@ from sysmail.entrances import Entrance, message_id
 from sysmail.errors import RefusedError, SysmailError
 from sysmail.host.port import Reader, Writer
 from sysmail.postfix.maps import ALWAYS_FAILS
-from sysmail.records import dataclass
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 from sysmail.trace.narrate import ending, recipient
 from sysmail.trace.story import DELIVERED, FAILED, WAITING, Story

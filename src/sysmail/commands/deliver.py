@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from sysmail import submissions
@@ -12,7 +13,6 @@ from sysmail.commands.situation import Situation
 from sysmail.entrances import Entrance, entrances, message_id
 from sysmail.errors import SysmailError
 from sysmail.host.port import Writer
-from sysmail.records import dataclass, field
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 from sysmail.trace.events import remote_id
 from sysmail.trace.narrate import ending, recipient

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from sysmail.commands.situation import Situation
@@ -25,7 +26,6 @@ from sysmail.errors import HostError, UsageError
 from sysmail.facts.model import PostfixFacts
 from sysmail.host.port import UNANSWERED, Reader, Resolver
 from sysmail.postfix.names import my_hostname, own_names
-from sysmail.records import dataclass, replace
 from sysmail.report import PASS, Verdict
 
 __all__ = ["Asked", "asked", "prove_deliverability"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import Writer
 from sysmail.logline import LogLine
-from sysmail.records import dataclass, field
 from sysmail.trace.collect import logs, with_sessions
 from sysmail.trace.events import read
 from sysmail.trace.files import FileLog

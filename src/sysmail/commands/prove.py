@@ -7,6 +7,7 @@ mailbox, ``--bounce`` sends what must fail. All else only looks.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Optional
 
 from sysmail.commands.memory import load, undelivered
@@ -16,7 +17,6 @@ from sysmail.errors import PolicyError, UsageError
 from sysmail.host.port import Writer
 from sysmail.policy import parse
 from sysmail.prove import Proof, prove
-from sysmail.records import dataclass, field
 from sysmail.report import FAIL, UNKNOWN, Problem, Report, Verdict
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sysmail import queue, takeover
 from sysmail.commands.probe import port_owner
 from sysmail.commands.situation import Situation
@@ -12,7 +14,6 @@ from sysmail.facts.collect import collect_forwards
 from sysmail.facts.tool import others_can_write
 from sysmail.host.port import Reader
 from sysmail.neighbours import neighbour_of
-from sysmail.records import replace
 
 __all__ = [
     "refuse_busy_port",

@@ -7,6 +7,7 @@ cannot, the command refuses and says what waits; nothing was changed then.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Callable, Optional
 
@@ -19,7 +20,6 @@ from sysmail.apply.undo_packages import removes_postfix
 from sysmail.errors import RefusedError
 from sysmail.facts import collect
 from sysmail.host.port import Reader, Writer
-from sysmail.records import replace
 from sysmail.report import Report, RouteSummary, StepResult
 
 __all__ = ["foresee", "remove", "rollback"]

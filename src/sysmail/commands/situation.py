@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Optional
 
 from sysmail import queue
@@ -22,7 +23,6 @@ from sysmail.host.port import FileState, Reader
 from sysmail.plan import DownloadPackages, Retire, Step, drain, plan
 from sysmail.policy import Policy, Secret, dump
 from sysmail.postfix.names import my_hostname
-from sysmail.records import dataclass, field
 from sysmail.route import OUTAGE_SECONDS, OWN_PORT, Decision, Seen, decide, needs_mailu
 from sysmail.want import effective, want
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Optional
 
 from sysmail import queue, submissions
@@ -11,7 +12,6 @@ from sysmail.commands.memory import load, undelivered
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Reader
 from sysmail.policy import parse
-from sysmail.records import replace
 from sysmail.report import Problem, Report, RouteSummary
 from sysmail.trace.journal import suppressed
 from sysmail.trace.recent import Recent, recent

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from sysmail import maillog, queue
 from sysmail.errors import HostError
 from sysmail.facts import Facts
 from sysmail.host.port import Reader
-from sysmail.records import dataclass, replace
 from sysmail.watch.runaway import (
     Runaway,
     origins,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
 from sysmail import queue, signals, takeover
@@ -29,7 +30,6 @@ from sysmail.host.port import Catcher, Caught, Writer
 from sysmail.plan import InstallPackages, Service, plan
 from sysmail.policy import parse
 from sysmail.postfix import catch_for_try
-from sysmail.records import dataclass, replace
 from sysmail.report import Problem, Report, RouteSummary, StepResult
 from sysmail.route import Decision
 from sysmail.want import want

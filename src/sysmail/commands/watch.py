@@ -6,6 +6,7 @@ It looks, decides whom to tell, tells, and remembers. While all is well it chang
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, Optional
 
 from sysmail import queue
@@ -16,7 +17,6 @@ from sysmail.commands.watched import Looked, ask_next_hop, both, look_at, packag
 from sysmail.errors import RefusedError, SysmailError
 from sysmail.host.port import Writer
 from sysmail.policy import Policy
-from sysmail.records import replace
 from sysmail.report import Problem, Report, RouteSummary
 from sysmail.session import LOCK
 from sysmail.watch.decide import decide, delivered

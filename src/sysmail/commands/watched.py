@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from sysmail.apply.checkpoint import Checkpoint
@@ -14,7 +15,6 @@ from sysmail.nexthop import is_temporary
 from sysmail.policy import Policy
 from sysmail.postfix.names import my_hostname
 from sysmail.prove import CHECKS, Proof, prove
-from sysmail.records import dataclass, replace
 from sysmail.report import PASS, UNKNOWN, Verdict
 from sysmail.watch.findings import Seen
 from sysmail.watch.model import State

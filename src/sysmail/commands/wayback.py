@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Callable, Optional
 
 from sysmail.apply.checkpoint import Checkpoint
@@ -12,7 +13,6 @@ from sysmail.describe import describe
 from sysmail.errors import SysmailError
 from sysmail.host.port import Writer
 from sysmail.plan import RemoveFile, Step, WriteFile
-from sysmail.records import replace
 from sysmail.report import StepResult
 
 __all__ = ["describe_all", "go_back", "kept_notes"]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sysmail.deliverability.names import Address
 from sysmail.deliverability.origin import Way
 from sysmail.host.port import UNANSWERED, Answer, Resolver
-from sysmail.records import dataclass, field
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 
 __all__ = ["LISTS", "Blocklist", "blocklists", "question"]

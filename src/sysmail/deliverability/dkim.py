@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
 
 from sysmail.deliverability.dkim_key import BadKeyError, Key, looks_like_key, read_key
@@ -10,7 +11,6 @@ from sysmail.deliverability.origin import Origin
 from sysmail.deliverability.records import shown, txt
 from sysmail.deliverability.reverse import RESOLVER
 from sysmail.host.port import ABSENT, UNANSWERED, Resolver
-from sysmail.records import dataclass
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 
 __all__ = ["Signing", "dkim"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass
 
 from sysmail.deliverability.dmarc_record import BadTagsError, read_tags
-from sysmail.records import dataclass
 
 __all__ = ["BadKeyError", "Key", "looks_like_key", "read_key"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Optional
 
 from sysmail.deliverability.dmarc_record import (
@@ -17,7 +18,6 @@ from sysmail.deliverability.origin import Origin
 from sysmail.deliverability.records import shown, txt
 from sysmail.deliverability.reverse import RESOLVER
 from sysmail.host.port import UNANSWERED, Resolver
-from sysmail.records import dataclass
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 
 __all__ = ["aligned", "dmarc"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Optional
-
-from sysmail.records import dataclass
 
 __all__ = ["BadTagsError", "Policy", "is_dmarc", "read_dmarc", "read_tags"]
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Callable, Optional
-
-from sysmail.records import dataclass
 
 __all__ = ["CONFIGURATIONS", "Signer", "UnreadableError", "settings", "signers"]
 

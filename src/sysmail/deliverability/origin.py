@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import Optional
 
 from sysmail.deliverability.names import Address
-from sysmail.records import dataclass
 
 __all__ = ["FAMILIES", "Origin", "Way", "way"]
 

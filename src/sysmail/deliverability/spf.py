@@ -8,6 +8,7 @@ limit for everything (docs/decisions/0021-an-spf-of-our-own.md).
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import Optional
 
 from sysmail.deliverability.names import address_kind, addresses_of, can_exist
@@ -20,7 +21,6 @@ from sysmail.deliverability.spf_record import (
     read_spf,
 )
 from sysmail.host.port import ABSENT, UNANSWERED, Answer, Resolver
-from sysmail.records import dataclass
 
 __all__ = ["Client", "Outcome", "check_host"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import Callable
 from urllib.parse import quote
 
 from sysmail.deliverability.names import Address
-from sysmail.records import dataclass
 
 __all__ = ["Client", "expand"]
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import Optional, Union
-
-from sysmail.records import dataclass
 
 __all__ = ["BadRecordError", "Mechanism", "Network", "Record", "is_spf", "read_spf"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass, replace
 
 from sysmail.deliverability.origin import Origin, Way
-from sysmail.records import dataclass, replace
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 
 __all__ = ["Attempt", "Target", "address", "port_25", "public"]

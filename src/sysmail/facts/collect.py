@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Optional
 
 from sysmail.distro import Distro, choose
@@ -14,7 +15,6 @@ from sysmail.facts.tool import find_tool
 from sysmail.host.port import Reader
 from sysmail.msmtpd import LOOPBACK, UNIT_FILE, unit_name
 from sysmail.neighbours import neighbour_of
-from sysmail.records import replace
 from sysmail.watch.units import PATHS as WATCH_UNITS
 from sysmail.watch.units import TIMER
 

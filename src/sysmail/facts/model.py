@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Optional
 
 from sysmail.distro import Distro
-from sysmail.records import dataclass, field
 
 __all__ = ["Facts", "Listener", "PostfixFacts", "ServiceFacts", "UnitFacts"]
 

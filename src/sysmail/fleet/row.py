@@ -10,10 +10,10 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Optional
 
-from sysmail.records import dataclass
 from sysmail.report import FAIL, PASS, PROMISES, UNKNOWN
 
 __all__ = [

@@ -7,9 +7,8 @@ anything; ``Writer`` adds the changes, and only a transaction holds one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Callable, Optional, Protocol
-
-from sysmail.records import dataclass
 
 __all__ = [
     "ABSENT",

@@ -7,9 +7,8 @@ whole seconds, sizes are bytes, and a text that is not set is ``""``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Optional
-
-from sysmail.records import dataclass, field
 
 __all__ = ["Alert", "Hop", "Limits", "Policy", "Queue", "Secret"]
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import translate
 from typing import Optional
 
 from sysmail.errors import PolicyError
 from sysmail.policy.postfix_protected import PROTECTED, Protected
 from sysmail.policy.values import bad_value, check_seen, quoted, read_text, wrong_type
-from sysmail.records import dataclass
 
 __all__ = ["PROTECTED", "RULES", "Protected", "Rule", "protection", "read_extras"]
 

@@ -9,8 +9,7 @@ is not here, nor one without effect on a relay without mailboxes. Names with a
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from sysmail.records import dataclass
+from dataclasses import dataclass
 
 __all__ = ["PROTECTED", "Protected"]
 

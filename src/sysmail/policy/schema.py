@@ -7,6 +7,7 @@ the command line's flags and Ansible's argument specification all read
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Callable
 
@@ -27,7 +28,6 @@ from sysmail.policy.values import (
     read_text,
     read_words,
 )
-from sysmail.records import dataclass, replace
 
 __all__ = ["HOPS", "KEYS", "SECTIONS", "Key"]
 

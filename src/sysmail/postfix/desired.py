@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Optional
 
 from sysmail.desired import ManagedFile
@@ -11,7 +12,6 @@ from sysmail.policy import Hop, Policy, Secret
 from sysmail.postfix import maps
 from sysmail.postfix.main_cf import SASL_PASSWORDS, main_cf, parameters, relayhost
 from sysmail.postfix.master_cf import master_cf
-from sysmail.records import replace
 from sysmail.route import Decision
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Optional
 
@@ -11,7 +12,6 @@ from sysmail.commands.situation import Situation
 from sysmail.errors import HostError
 from sysmail.facts.model import Listener
 from sysmail.host.port import Reader
-from sysmail.records import dataclass
 from sysmail.report import FAIL
 
 __all__ = ["APPLY", "Fault", "Proof"]

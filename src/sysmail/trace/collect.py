@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from sysmail.errors import HostError
@@ -15,7 +16,6 @@ from sysmail.facts.collect import collect_postfix
 from sysmail.host.port import Reader
 from sysmail.logline import LogLine
 from sysmail.maillog import SYSLOG_FILES
-from sysmail.records import dataclass, field, replace
 from sysmail.trace import msmtp_log
 from sysmail.trace.events import Tls, read
 from sysmail.trace.files import FileLog

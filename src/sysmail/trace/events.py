@@ -7,9 +7,8 @@ qmgr_active.c, log_adhoc.c, bounce_*.c, postsuper.c, tls_misc.c (tls_log_summary
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import Optional
-
-from sysmail.records import dataclass, field
 
 __all__ = ["Event", "Tls", "certificate", "read", "remote_id", "tls"]
 

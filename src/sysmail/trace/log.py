@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from sysmail.logline import LogLine
-from sysmail.records import dataclass
 
 __all__ = ["LIMIT", "SHOWN", "Log", "Named"]
 

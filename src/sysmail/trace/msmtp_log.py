@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from sysmail.logline import LogLine
-from sysmail.records import dataclass, replace
 from sysmail.submissions import DYNAMIC_USERS
 from sysmail.trace.events import remote_id
 from sysmail.trace.story import Attempt, Entrance, Story

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Optional
 
-from sysmail.records import dataclass
 from sysmail.trace.events import Tls
 from sysmail.trace.story import DELIVERED, FAILED, WAITING, Attempt, Story, outcome_of
 

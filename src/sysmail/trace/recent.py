@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Optional
 
 from sysmail import maillog
@@ -10,7 +11,6 @@ from sysmail.errors import HostError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Reader
 from sysmail.logline import LogLine, parse
-from sysmail.records import dataclass
 from sysmail.trace.events import read
 from sysmail.trace.journal import Journal
 from sysmail.trace.log import LIMIT

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from sysmail.logline import LogLine
-from sysmail.records import dataclass, field, replace
 from sysmail.trace.events import Event, Tls, certificate, read, remote_id, tls
 
 __all__ = [

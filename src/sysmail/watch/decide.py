@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Optional
 
-from sysmail.records import replace
 from sysmail.watch.model import TROUBLE, WELL, WORSE, Alert, Finding, State
 
 __all__ = ["decide", "delivered"]

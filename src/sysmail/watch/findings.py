@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from sysmail.policy import Policy
-from sysmail.records import dataclass, replace
 from sysmail.report import PASS, Verdict
 from sysmail.watch.model import Finding, State
 from sysmail.watch.runaway import Runaway

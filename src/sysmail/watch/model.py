@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
-
-from sysmail.records import dataclass, field, fields
 
 __all__ = ["TROUBLE", "WELL", "WORSE", "Alert", "Finding", "State", "plain"]
 

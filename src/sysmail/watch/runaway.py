@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-
-from sysmail.records import dataclass, replace
+from dataclasses import dataclass, replace
 
 __all__ = ["Runaway", "Submission", "named", "origins", "parse", "runaways", "with_senders"]
 

@@ -7,11 +7,11 @@ else: ``shown`` is what may be told of it.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from sysmail.policy import Policy
-from sysmail.records import dataclass, field
 from sysmail.watch.findings import span
 from sysmail.watch.model import TROUBLE, WELL, WORSE, Alert, plain
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from sysmail.desired import ManagedFile
 from sysmail.facts.model import Facts
-from sysmail.records import dataclass, field
 
 __all__ = ["Candidate", "Finding", "Service", "candidate", "logical_lines", "seconds"]
 

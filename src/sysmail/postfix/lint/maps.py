@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sysmail.postfix.lint.candidate import Candidate, logical_lines
-from sysmail.records import dataclass
 
 __all__ = ["FILE_SUFFIX", "Table", "answers", "tables"]
 
