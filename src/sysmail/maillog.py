@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Optional
 
-from sysmail import logline
 from sysmail.errors import HostError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Reader
@@ -59,6 +58,7 @@ def lines_since(
 
 def _of_files(reader: Reader, path: str, since: float, grep: str) -> Iterator[str]:
     """The lines of a file, and of the one before it where that is not compressed yet."""
+    from sysmail import logline  # a journal has other stamps
     from sysmail.trace.files import COMPRESSED, rotated
 
     text = [grep.encode() or b" "]
@@ -87,6 +87,8 @@ def _only_looked_late(before: float, when: float) -> bool:
     months, or in the hour that autumn repeats, what stands before is of last year, or of
     the first of the two hours.
     """
+    from sysmail import logline
+
     back = before - when
     return back > MONTH or (back > MINUTE and logline.is_repeated(before))
 
@@ -96,6 +98,8 @@ def _first_since(reader: Reader, path: str, since: float) -> tuple[int, float]:
 
     A rotated file may have gigabytes, of which a few lines are wanted.
     """
+    from sysmail import logline
+
     state = reader.state(reader.link(path) or path, content=False)
     size = state.size if state is not None else 0
     latest = min(reader.now(), state.mtime) if state is not None and state.mtime else reader.now()
@@ -144,6 +148,8 @@ def losses(reader: Reader, facts: Facts, maillog_file: str, since: float) -> Opt
 
 def _is_loss(line: str, now: float) -> bool:
     """bounce(8)'s own line: the words may also stand in some server's answer."""
+    from sysmail import logline
+
     said = logline.parse(line, now)
     if said is None or not said.program.startswith("postfix") or said.daemon != "bounce":
         return False
@@ -163,12 +169,15 @@ def by_postfix(reader: Reader, facts: Facts) -> str:
 
 def by_owner(reader: Reader, owner: str) -> str:
     """The same where mail_owner is known already."""
-    said = reader.ask(["getent", "passwd", owner or "postfix"], timeout=5)
-    fields = said.out.split(":")
-    if said.status != 0 or len(fields) < 3 or not fields[2].isdigit():
+    name = owner or "postfix"
+    accounts = (reader.read("/etc/passwd") or b"").decode("utf-8", "replace").splitlines()
+    # A package's user is nearly always in that file, and getent(1) is a program to start.
+    line = next((each for each in accounts if each.startswith(f"{name}:")), "")
+    fields = (line or reader.ask(["getent", "passwd", name], timeout=5).out).split(":")
+    if len(fields) < 3 or not fields[2].isdigit():
         raise HostError(
             "log-not-read",
-            f"the user that Postfix runs as, {owner or 'postfix'}, is not known",
+            f"the user that Postfix runs as, {name}, is not known",
             "see `getent passwd postfix`; the package of Postfix makes that user",
         )
     return f"_UID={fields[2]}"

@@ -8,7 +8,6 @@ own and is alone in reading the password: neither setgid, nor a group, nor
 
 from __future__ import annotations
 
-import shlex
 from typing import Optional
 
 from sysmail.desired import ManagedFile
@@ -133,6 +132,8 @@ def _submit(policy: Policy, facts: Facts, sender: str) -> str:
         if accounts
         else ""
     )
+    import shlex  # the relay has no such script
+
     return f"""#!/bin/sh
 {_OURS}
 # Called by msmtpd(1) for each message: submit SENDER -- RECIPIENT...

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from lab import Host, Lab
 from lab.machine import wait_until
 
 TOOL = "/opt/watched/sysmail"
+DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs/watch.md"
 SECRET = "T0/B1/s3cretT0ken"
 HOOK = "hooks.lab.test"
 LIMIT = 60
@@ -53,11 +56,8 @@ runaway = {LIMIT}
 def host(lab: Lab) -> Iterator[Host]:
     """A host with a web server for alerts on its loopback, and a sysmail that is root's alone."""
     made = lab.host("watched", packages=["postfix", "msmtp"])
-    made.run(
-        "cp -r /opt/sysmail/src /opt/watched.src && mkdir /opt/watched && "
-        "mv /opt/watched.src /opt/watched/src && cp /opt/sysmail/sysmail /opt/watched/ && "
-        "chown -R root: /opt/watched && chmod -R go-w /opt/watched; useradd app; useradd other"
-    )
+    _copy_tool(made)
+    made.run("useradd app; useradd other")
     certificate = lab.ca.issue(HOOK)
     folder = made.root / "root"
     (folder / "hook.pem").write_bytes(certificate.chain.read_bytes())
@@ -72,6 +72,13 @@ def host(lab: Lab) -> Iterator[Host]:
     finally:
         lab.join(lab.mx)
         lab.remove(made)
+
+
+def _copy_tool(host: Host) -> None:
+    host.run(
+        "mkdir /opt/watched && cp -r /opt/sysmail/src /opt/sysmail/sysmail /opt/watched/ && "
+        "chown -R root: /opt/watched && chmod -R go-w /opt/watched"
+    )
 
 
 def _serve(host: Host) -> None:
@@ -407,3 +414,109 @@ def test_a_memory_that_cannot_be_written(watched: Host) -> None:
     assert _watch(watched) == "success 0"
     assert _events(watched) == ["trouble", "well"]
     assert watched.run("test -e /run/sysmail/watch.json", check=False).returncode == 1
+
+
+def test_the_queue_grows(lab: Lab, watched: Host) -> None:
+    """More messages than are allowed wait, and more come: told once, and once when they left."""
+    _put_policy(lab, watched, POLICY.replace("[alert]", "[alert]\nqueue = 5"))
+    _apply(watched)
+    lab.cut(lab.mx)
+    for number in range(6):
+        sendmail(watched, f"Subject: {number}\n\n", "a@example.org", user="app")
+    wait_until("six wait", lambda: len(queue(watched)) == 6, 30, 0.2)
+    # They may get fewer by the next run.
+    assert _watch(watched) == "success 0"
+    assert _events(watched) == []
+    sendmail(watched, "Subject: one more\n\n", "a@example.org", user="app")
+    wait_until("seven wait", lambda: len(queue(watched)) == 7, 30, 0.2)
+    assert _watch(watched) == "success 1"
+    assert _watch(watched) == "success 1"
+    assert _events(watched) == ["trouble"]
+    (finding,) = _hooked(watched)[0]["findings"]
+    assert finding["key"] == "queue"
+    assert finding["text"].startswith("7 messages wait")
+
+    lab.join(lab.mx)
+    watched.run("postqueue -f")
+    wait_until("they have left", lambda: queue(watched) == [], 60, 0.5)
+    assert _watch(watched) == "success 0"
+    assert _watch(watched) == "success 0"
+    assert _events(watched) == ["trouble", "well"]
+
+
+def test_the_last_good_proof_is_too_old(lab: Lab, watched: Host) -> None:
+    """Nothing waits, but for two days nobody has seen that mail would leave: told once."""
+    _put_policy(lab, watched, POLICY.replace("[alert]", '[alert]\nproof_age = "2d"'))
+    _apply(watched)
+    assert _watch(watched) == "success 0"
+    assert json.loads(_memory(watched)[0])["proved"] > 0
+    watched.run("apt-get -qy install faketime", timeout=200)
+    lab.cut(lab.mx)
+
+    def after(hours: int) -> int:
+        ran = watched.run(["faketime", "-f", f"+{hours}h", TOOL, "watch"], check=False)
+        assert "Traceback" not in ran.stderr, ran.stderr
+        return ran.returncode
+
+    # Asked once a day, and down: that alone is no trouble while nothing waits.
+    assert [after(25), after(47)] == [0, 0]
+    assert _events(watched) == []
+    assert [after(49), after(50)] == [1, 1]
+    assert _events(watched) == ["trouble"]
+    (finding,) = _hooked(watched)[0]["findings"]
+    assert finding["key"] == "proof"
+    assert finding["text"] == "the last good proof is 2 days old"
+    lab.join(lab.mx)
+    assert [after(52), after(53)] == [0, 0]
+    assert _events(watched) == ["trouble", "well"]
+
+
+WITHOUT_SYSTEMD = """
+mount -t tmpfs tmpfs /run && mkdir /run/lock && test ! -e /run/systemd/system || exit 2
+/usr/local/bin/sysmail apply || exit 3
+crontab /root/crontab || exit 4
+
+# cron by a clock on which the minute of the line is seconds away, until so many alerts came.
+until_told() {
+    FAKETIME="+$((300 - ($(date +%s) + 3) % 300))s" \
+        LD_PRELOAD=$(dpkg -L libfaketime | grep '/libfaketime.so.1$') cron -f &
+    for _ in $(seq 600); do
+        test "$(grep -cs '^{' /root/paged)" = "$1" && break
+        sleep 0.2
+    done
+    kill $! && wait $!
+}
+
+BREAK
+until_told 1
+HEAL
+until_told 2
+"""
+
+
+def test_the_line_for_cron(lab: Lab) -> None:
+    """Where PID 1 is not systemd, the documented line tells of trouble and of its end."""
+    (line,) = re.findall(
+        r"^    (\S+ \* .*sysmail watch.*)$", DOCUMENTATION.read_text(), re.MULTILINE
+    )
+    host = lab.host("crontab", packages=["postfix", "msmtp"])
+    try:
+        _copy_tool(host)
+        host.run("ln -s /opt/watched/sysmail /usr/local/bin/sysmail")
+        host.run("systemctl stop cron postfix; apt-get -qy install faketime", timeout=200)
+        folder = host.root / "root"
+        (folder / "crontab").write_text(f"{line}\n")
+        (folder / "page").write_text("#!/bin/sh\ncat >> /root/paged\n")
+        (folder / "page").chmod(0o700)
+        policy(host, 'admin = "ops@example.org"\n[alert]\ncommand = ["/root/page"]\n')
+        script = WITHOUT_SYSTEMD.replace("BREAK", BREAK).replace("HEAL", HEAL)
+        words = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script]
+        done = host.run(words, check=False, timeout=600)
+        paged = folder / "paged"
+        told = (
+            [json.loads(each) for each in paged.read_text().splitlines()] if paged.exists() else []
+        )
+        assert [each["event"] for each in told] == ["trouble", "well"], done.stdout + done.stderr
+        assert [each["key"] for each in told[0]["findings"]] == ["promise:nothing-lost"]
+    finally:
+        lab.remove(host)

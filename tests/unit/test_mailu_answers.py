@@ -149,3 +149,13 @@ def test_mailu_that_is_this_hosts_own_port(name: str) -> None:
     with pytest.raises(HostError) as caught:
         go(host)
     assert caught.value.code == "next-hop-is-self"
+
+
+def test_an_outage_that_nobody_can_look_back_on() -> None:
+    """Where the log cannot be read, nobody knows that Mailu took nothing: it is not left yet."""
+    host = down(fresh(lambda: ask(mailu())))
+    go(host)
+    host.clock += 4000
+    host.answer("journalctl", "", 1, "No journal files were opened due to insufficient permissions")
+    assert go(host).exit_code == 3
+    assert in_force(host) == "mailu"

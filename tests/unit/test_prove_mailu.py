@@ -9,7 +9,8 @@ from typing import Callable, Optional
 import pytest
 
 from sysmail.cli.prometheus import as_prometheus
-from sysmail.commands import prove, queue, status
+from sysmail.commands import deliver, prove, queue, status
+from sysmail.entrances import Entrance
 from sysmail.host.port import Completed
 from sysmail.msmtp import DIRECTORY
 from sysmail.msmtp import PASSWORD as PASSWORD_FILE
@@ -296,6 +297,27 @@ def test_status_tells_what_mailu_answered() -> None:
     found = status.run(host)
     assert "queue-not-listed" in [problem.code for problem in found.errors]
     assert found.details["queue"] is None
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "remedy"),
+    [
+        (("", 0, ""), "not seen in the log", "see the mail log"),
+        (("", 1, "no journal"), "the journal cannot be read", "journalctl -t msmtp"),
+    ],
+)
+def test_a_message_of_which_no_log_tells(
+    said: tuple[str, int, str], words: str, remedy: str
+) -> None:
+    """A log without it and a log that is shut are both no proof, and are told apart."""
+    host = applied()
+    host.answer("journalctl", *said)
+    way = Entrance("smtp", "SMTP to localhost", recipient="ops@example.com")
+    how = (host.clock, 0.1, "mail.example.org")
+    sent = deliver._submitted(host, way, "token", way.recipient, how)
+    assert (sent.outcome, sent.verdict.status) == ("unknown", UNKNOWN)
+    assert words in sent.verdict.evidence
+    assert remedy in sent.verdict.remedy
 
 
 def test_metrics_of_this_route() -> None:

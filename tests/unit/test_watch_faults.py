@@ -17,7 +17,9 @@ from sysmail.watch.model import MAX_TEXT, Finding
 from unit.fake_debian import PID, FakeDebian
 from unit.fake_host import ScriptedSession
 from unit.test_apply import LOGIN_POLICY, OFFERS, silent
+from unit.test_mailu import ask, go
 from unit.test_prove import LOST
+from unit.test_prove_mailu import REFUSED, TAKEN, entries
 from unit.test_watch import (
     MEMORY,
     Pager,
@@ -516,3 +518,52 @@ def test_remedies_of_what_apply_cannot_mend(
     found = {v.check: v for v in prove.run(host, "", {}).verdicts}["local-clients"]
     assert found.status == FAIL
     assert words in found.remedy
+
+
+def test_what_mailu_answered_last() -> None:
+    """On the route mailu a last message that was refused is told, and so is a log that is shut."""
+    host = ask(FakeDebian(postfix=True), alert={"command": ["/bin/page", "mail"]})
+    pager = Pager(host)
+    assert go(host).exit_code == 0
+    assert run(host, 60).outcome == "well"
+    host.answer("journalctl", entries(TAKEN, REFUSED))
+    run(host)
+    assert keys(pager) == ["refused"]
+    host.answer("journalctl", entries(REFUSED, TAKEN))
+    run(host)
+    # Not the last word on it: nobody knows what came after.
+    host.answer("journalctl", "", 1, "No journal files were opened due to insufficient permissions")
+    assert run(host).exit_code == 1
+    assert [each["event"] for each in pager.got] == ["trouble", "well", "trouble"]
+    (finding,) = pager.got[-1]["findings"]
+    assert finding["key"] == "unseen:log"
+    assert "journalctl -t msmtp" in finding["remedy"]
+
+
+def _proved_last(host: FakeDebian, ago: float) -> None:
+    """The watch remembers a good proof, and a try, of so long ago."""
+    memory = json.loads(host.text(MEMORY))
+    memory.update(proved=host.clock - ago, tried=host.clock - ago)
+    host.put(MEMORY, json.dumps(memory), 0o600)
+
+
+def test_a_host_that_was_off_for_a_week() -> None:
+    """Its last proof is old, and it makes a new one: nobody is told of either."""
+    host, pager = in_force()
+    _proved_last(host, 9 * 86400)
+    report = run(host)
+    assert (report.exit_code, report.outcome) == (0, "well")
+    assert pager.got == []
+
+
+def test_an_old_proof_is_told_after_a_new_one_failed() -> None:
+    """Once; and the run in which a proof is good again is one in which all is well."""
+    host, pager = in_force()
+    _proved_last(host, 9 * 86400)
+    reached, host.reached = host.reached, set()
+    assert run(host).exit_code == 1
+    assert keys(pager) == ["proof"]
+    assert run(host).exit_code == 1
+    host.reached = reached
+    assert (run(host, 3600).exit_code, len(pager.got)) == (0, 2)
+    assert pager.got[-1]["event"] == "well"

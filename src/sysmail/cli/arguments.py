@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import sys
 from collections.abc import Sequence
-from typing import NoReturn, Optional
+from typing import Any, NoReturn, Optional
 
 from sysmail import __version__
 from sysmail.errors import UsageError
@@ -39,6 +42,29 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError("usage", message, f"see `{self.prog} --help`")
 
 
+class _Help(argparse.HelpFormatter):
+    """Knows how wide the terminal is without shutil, which loads three packers for each command.
+
+    argparse makes one for every argument that it is told of, and not for help alone.
+    """
+
+    def __init__(self, *words: Any, **given: Any) -> None:
+        super().__init__(*words, **{**given, "width": _columns() - 2})
+
+
+class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
+    """The same for a text that has lines of its own."""
+
+
+def _columns() -> int:
+    """As shutil.get_terminal_size() has it."""
+    with contextlib.suppress(KeyError, ValueError):
+        return int(os.environ["COLUMNS"]) or 80
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    return 80
+
+
 _SWITCHES = {
     "status": ("--prometheus", "print metrics for node_exporter's textfile collector"),
     "watch": ("--quiet", "print nothing when all is well"),
@@ -51,70 +77,83 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         prog="sysmail",
         description="Outbound mail on localhost:25, and the proof that it works.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_RawHelp,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"sysmail {__version__}")
     _common(parser, top=True)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    for name, summary in COMMANDS.items():
-        sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        _common(sub, top=False)
-        if name in _SWITCHES:
-            switch, said = _SWITCHES[name]
-            sub.add_argument(switch, action="store_true", help=said)
-        if name in ("plan", "apply"):
-            sub.add_argument(
-                "--adopt", action="store_true", help="replace a mail server that is there already"
-            )
-        if name == "apply":
-            sub.add_argument(
-                "--acknowledge-losses",
-                action="store_true",
-                help="notices that were lost up to now are known",
-            )
-        if name == "trace":
-            sub.add_argument("id", metavar="ID", help="queue id, Message-ID or recipient")
-            sub.add_argument(
-                "--log",
-                metavar="FILE",
-                default="",
-                help="look in this log and those rotated from it",
-            )
-        if name == "prove":
-            sub.add_argument(
-                "--to",
-                metavar="ADDRESS",
-                default="",
-                help="also send a message there through every entrance, and follow each",
-            )
-            sub.add_argument(
-                "--arrival",
-                action="store_true",
-                help="also look for these messages in the login's mailbox, and remove them",
-            )
-            sub.add_argument(
-                "--bounce",
-                action="store_true",
-                help="also send messages that must fail, and follow the notices to admin",
-            )
-            _deliverability(sub)
-        if name in ("rollback", "remove"):
-            sub.add_argument(
-                "--force", action="store_true", help="also over files that were edited since"
-            )
-        if name == "queue":
-            sub.add_argument(
-                "action",
-                nargs="?",
-                default="list",
-                choices=("list", "show", "release", "delete", "flush"),
-            )
-            sub.add_argument("ids", nargs="*", metavar="ID", help="queue ids, or all")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", parser_class=_Parser, prog="sysmail"
+    )
+    # Where the first word is a command, nobody asks for the others: each parser takes its time.
+    named = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
+    for name in named:
+        summary = COMMANDS[name]
+        sub = commands.add_parser(
+            name, help=summary, description=summary, allow_abbrev=False, formatter_class=_Help
+        )
+        if name in argv:  # what is not named is not parsed
+            _common(sub, top=False)
+            _own(sub, name)
     arguments = parser.parse_args(argv)
     if arguments.command is None:
         raise UsageError("usage", "no command was given", "see `sysmail --help`")
     return arguments
+
+
+def _own(sub: argparse.ArgumentParser, name: str) -> None:
+    """The arguments of one command alone."""
+    if name in _SWITCHES:
+        switch, said = _SWITCHES[name]
+        sub.add_argument(switch, action="store_true", help=said)
+    if name in ("plan", "apply"):
+        sub.add_argument(
+            "--adopt", action="store_true", help="replace a mail server that is there already"
+        )
+    if name == "apply":
+        sub.add_argument(
+            "--acknowledge-losses",
+            action="store_true",
+            help="notices that were lost up to now are known",
+        )
+    if name == "trace":
+        sub.add_argument("id", metavar="ID", help="queue id, Message-ID or recipient")
+        sub.add_argument(
+            "--log",
+            metavar="FILE",
+            default="",
+            help="look in this log and those rotated from it",
+        )
+    if name == "prove":
+        sub.add_argument(
+            "--to",
+            metavar="ADDRESS",
+            default="",
+            help="also send a message there through every entrance, and follow each",
+        )
+        sub.add_argument(
+            "--arrival",
+            action="store_true",
+            help="also look for these messages in the login's mailbox, and remove them",
+        )
+        sub.add_argument(
+            "--bounce",
+            action="store_true",
+            help="also send messages that must fail, and follow the notices to admin",
+        )
+        _deliverability(sub)
+    if name in ("rollback", "remove"):
+        sub.add_argument(
+            "--force", action="store_true", help="also over files that were edited since"
+        )
+    if name == "queue":
+        sub.add_argument(
+            "action",
+            nargs="?",
+            default="list",
+            choices=("list", "show", "release", "delete", "flush"),
+        )
+        sub.add_argument("ids", nargs="*", metavar="ID", help="queue ids, or all")
 
 
 def _deliverability(parser: argparse.ArgumentParser) -> None:

@@ -172,8 +172,8 @@ def _submitted(
     started, seconds, host = how
     deadline = writer.elapsed() + LOG_SECONDS
     while True:
-        handed = submissions.since(writer, started, host) or []
-        ours = [each for each in handed if to in each.recipients]
+        handed = submissions.since(writer, started, host)
+        ours = [each for each in handed or () if to in each.recipients]
         if ours:
             there = remote_id(ours[0].answer) if ours[0].accepted else ""
             known = f", there {there}" if there else ""
@@ -191,8 +191,11 @@ def _submitted(
             verdict = Verdict(name, FAIL, f"refused by {host}: {ours[0].answer}", _MAILU_SAYS)
             return Sent(entrance, token, to, FAILED, verdict, delivery=delivery)
         if writer.elapsed() >= deadline:
-            evidence = f"{entrance.summary}: not seen in the log"
-            verdict = Verdict(name, UNKNOWN, evidence, "see the mail log")
+            why, remedy = "not seen in the log", "see the mail log"
+            if handed is None:
+                why = "the journal cannot be read"
+                remedy = "run `journalctl -t msmtp -n 1` to see why"
+            verdict = Verdict(name, UNKNOWN, f"{entrance.summary}: {why}", remedy)
             return Sent(entrance, token, to, "unknown", verdict)
         writer.sleep(PAUSE)
 

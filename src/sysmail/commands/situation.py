@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from sysmail import queue, submissions
+from sysmail import queue
 from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.apply.edits import edits
 from sysmail.commands.policy_source import (
@@ -208,16 +208,20 @@ def _seen(
 def _down_for(reader: Reader, in_force: Checkpoint, policy: Policy) -> float:
     """Seconds since an apply first found Mailu down, as far as it was down all the time.
 
-    Two applies that are far apart say nothing of the time between them, and a
-    message that Mailu took meanwhile says that it was up.
+    Two applies that are far apart say nothing of the time between them, and neither does a log
+    that cannot be read; a message that Mailu took meanwhile says that it was up.
     """
     now = reader.now()
     since, seen = in_force.mailu_down_since, in_force.mailu_down_seen
     if not since or now - seen > OUTAGE_SECONDS * 2:
         return 0.0
+    from sysmail import submissions  # the relay has none
+
     host = policy.mailu.host if policy.mailu is not None else ""
-    handed = submissions.since(reader, since, host) or []
-    return 0.0 if any(each.accepted for each in handed) else now - since
+    handed = submissions.since(reader, since, host)
+    if handed is None or any(each.accepted for each in handed):
+        return 0.0
+    return now - since
 
 
 def _retire(

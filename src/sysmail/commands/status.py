@@ -60,7 +60,7 @@ def run(reader: Reader) -> Report:
         problems.append(
             Problem(
                 "mail-waits",
-                f"{len(overdue)} deferred, mostly: {reason}",
+                f"{len(overdue)} waiting, mostly: {reason}",
                 "see `sysmail queue list`; it is tried again by itself",
             )
         )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from sysmail import logline, maillog, queue
+from sysmail import maillog, queue
 from sysmail.errors import HostError
 from sysmail.facts import Facts
 from sysmail.host.port import Reader
@@ -32,7 +32,7 @@ MOST_GONE = 200
 
 @dataclass(frozen=True)
 class Submitted:
-    """Who submitted too much, and the ids of all that came in lately."""
+    """Who submitted too much, and the ids of what came in lately, as far as somebody needs them."""
 
     runaways: tuple[Runaway, ...] = ()
     ids: frozenset[str] = frozenset()
@@ -55,7 +55,10 @@ def find_runaways(
         return Submitted()
     log_file = facts.postfix["maillog_file"]
     trusted = facts.systemd and not log_file
-    came = parse(_lines(reader, facts, ("pickup", "smtpd"), ("uid=", "client=")))
+    lines = _lines(reader, facts, ("pickup", "smtpd"), ("uid=", "client="))
+    if len(lines) <= limit and not released:
+        return Submitted()  # whoever they are of, and whichever
+    came = parse(lines)
     ids = frozenset(each.queue_id for each in came)
     if len(came) <= limit:
         return Submitted(ids=ids)
@@ -120,6 +123,8 @@ def _lines(
     log_file = facts.postfix["maillog_file"] if facts.postfix is not None else ""
     if facts.systemd and not log_file:
         return _journal(reader, facts, since, programs, words)
+    from sysmail import logline  # a journal has other stamps
+
     said: list[str] = []
     for program, word in zip(programs, words):
         lines = maillog.lines_since(reader, facts, log_file, since, f": {word}")

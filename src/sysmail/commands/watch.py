@@ -20,7 +20,7 @@ from sysmail.policy import Policy
 from sysmail.report import Problem, Report, RouteSummary
 from sysmail.session import LOCK
 from sysmail.watch.decide import decide, delivered
-from sysmail.watch.findings import Seen, findings, proof_is_due, span
+from sysmail.watch.findings import PROOF, Seen, findings, proof_is_due, span
 from sysmail.watch.model import Finding, State
 from sysmail.watch.runaway import Runaway, named
 
@@ -92,12 +92,18 @@ def _run(writer: Writer, in_force: Checkpoint) -> Report:
     state = replace(watch.kept, busy=0.0)
     looked = replace(looked, seen=_hold(writer, looked.seen))
     found, after = findings(looked.seen, state, watch.policy, writer.now())
+    due = proof_is_due(watch.kept, writer.now()) and looked.situation is not None
     # What is wrong here is told before anybody is asked who may never answer.
-    told = watch.conclude(found, after, looked.seen.host)
-    if proof_is_due(watch.kept, writer.now()) and looked.situation is not None:
-        looked, more = watch.prove(looked)
-        found, told = more or found, told or bool(more)
+    told = watch.conclude(_without_age(found, state) if due else found, after, looked.seen.host)
+    if due:
+        looked, found, again = watch.prove(looked)
+        told = told or again
     return watch.report(looked.seen, found, told=told)
+
+
+def _without_age(found: tuple[Finding, ...], state: State) -> tuple[Finding, ...]:
+    """A host that was off for a week has an old proof, and now makes a new one: not news yet."""
+    return tuple(each for each in found if each.key != PROOF or PROOF in state.told)
 
 
 def _at_work(writer: Writer) -> str:
@@ -207,16 +213,19 @@ class _Watch:
         told = self.conclude((found,), state, self._writer.nodename())
         return self.report(Seen(()), (found,), told=told)
 
-    def prove(self, looked: Looked) -> tuple[Looked, tuple[Finding, ...]]:
-        """Ask the next hop too. That it was tried is written down first: it counts logins."""
+    def prove(self, looked: Looked) -> tuple[Looked, tuple[Finding, ...], bool]:
+        """Ask the next hop too; all that is wrong then, and whether somebody was told.
+
+        That it was tried is written down first: it counts logins.
+        """
         now = self._writer.now()
         self._remember(replace(self.kept, tried=now))
         seen = ask_next_hop(self._writer, looked)
         found, after = findings(seen, self.kept, self.policy, self._writer.now())
         if seen.submitted is not None:
             after = replace(after, looked=now)
-        self.conclude(found, after, seen.host)
-        return replace(looked, seen=seen), found
+        told = self.conclude(found, after, seen.host)
+        return replace(looked, seen=seen), found, told
 
     def report(self, seen: Seen, found: tuple[Finding, ...], *, told: bool) -> Report:
         """What this run came to."""

@@ -6,7 +6,6 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from sysmail import submissions
 from sysmail.apply.checkpoint import Checkpoint
 from sysmail.commands.situation import Situation, look, probe_way_out
 from sysmail.commands.submitted import Submitted, find_runaways
@@ -58,6 +57,9 @@ def look_at(reader: Reader, in_force: Checkpoint, policy: Policy, state: State) 
         came = find_runaways(reader, facts, policy.limits.runaway, waiting or [], state.held)
     except HostError as error:
         unseen.append(("log", f"who submits how much is not known: {error.message}", error.remedy))
+    refused = _refused(reader, in_force)
+    if refused is None:
+        unseen.append(_NO_LOG_OF_MSMTP)
     patient = [m for m in waiting or [] if m.queue != "hold"]
     now = reader.now()
     lost: Optional[list[str]] = None
@@ -68,7 +70,7 @@ def look_at(reader: Reader, in_force: Checkpoint, policy: Policy, state: State) 
         verdicts,
         waiting=len(patient),
         oldest=max((now - m.arrived for m in patient), default=0.0),
-        refused=_refused(reader, in_force),
+        refused=refused or "",
         host=my_hostname(situation.policy, facts),
         runaways=came.runaways if came is not None else (),
         unseen=tuple(unseen),
@@ -120,10 +122,24 @@ def package_manager(reader: Reader, looked: Looked) -> str:
     return ""
 
 
-def _refused(reader: Reader, in_force: Checkpoint) -> str:
-    """Mailu's answer to the last message of the route mailu, where that was a no lately."""
+_NO_LOG_OF_MSMTP = (
+    "log",
+    "whether Mailu took the last message is not known: the journal cannot be read",
+    "run `journalctl -t msmtp -n 1` to see why",
+)
+
+
+def _refused(reader: Reader, in_force: Checkpoint) -> Optional[str]:
+    """Mailu's answer to the last message of the route mailu, where that was a no lately.
+
+    None where the log cannot be read: nobody knows.
+    """
     if in_force.route.get("name") != "mailu":
         return ""
+    from sysmail import submissions  # the relay has none
+
     host = str(in_force.policy.get("mailu", {}).get("host", ""))
-    handed = submissions.since(reader, reader.now() - LATELY_SECONDS, host) or []
+    handed = submissions.since(reader, reader.now() - LATELY_SECONDS, host)
+    if handed is None:
+        return None
     return handed[-1].answer if handed and not handed[-1].accepted else ""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Optional, Union
-from urllib.parse import urlsplit
 
 from sysmail.errors import PolicyError
 from sysmail.policy.values import bad_value, quoted, read_text
@@ -139,6 +138,8 @@ def read_webhook(value: object, key: str) -> str:
         raise bad_value(
             key, "the URL holds a character that no URL has", "Write it percent-encoded, in ASCII."
         )
+    from urllib.parse import urlsplit  # where there is a URL at all
+
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname or ""

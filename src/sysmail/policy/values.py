@@ -9,7 +9,6 @@ be a secret, and looks at the length first, so that a huge value costs nothing.
 from __future__ import annotations
 
 import re
-import shlex
 from typing import Optional
 
 from sysmail.errors import PolicyError
@@ -177,6 +176,8 @@ def read_words(value: object, key: str) -> tuple[str, ...]:
     No word is ever shown in an error: one may hold what nobody should see.
     """
     if isinstance(value, str):
+        import shlex  # for a command alone
+
         try:
             words = shlex.split(read_text(value, key))
         except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sysmail.describe import describe
 from sysmail.facts.parse import parameters
 from sysmail.plan import Step, WriteFile
 from sysmail.prove.proof import APPLY, Proof
@@ -37,6 +36,8 @@ def check(proof: Proof) -> Verdict:
     if ours is None:
         return Verdict(NAME, FAIL, "sysmail was never applied on this host", APPLY)
     if steps:
+        from sysmail.describe import describe  # for what has to be done alone
+
         what = ", ".join(describe(step).summary + _in_detail(step) for step in steps[:4])
         who = "the policy was changed since it was applied, and "
         changed = ours.policy != proof.situation.asked

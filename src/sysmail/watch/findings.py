@@ -11,7 +11,10 @@ from sysmail.report import PASS, Verdict
 from sysmail.watch.model import Finding, State
 from sysmail.watch.runaway import Runaway
 
-__all__ = ["PROOF_SECONDS", "RETRY_SECONDS", "Seen", "findings", "proof_is_due", "span"]
+__all__ = ["PROOF", "PROOF_SECONDS", "RETRY_SECONDS", "Seen", "findings", "proof_is_due", "span"]
+
+PROOF = "proof"
+"""The key of a proof that is too old."""
 
 PROOF_SECONDS = 86400.0
 RETRY_SECONDS = 3600.0
@@ -157,7 +160,7 @@ def _proof_age(state: State, policy: Policy, now: float) -> Optional[Finding]:
         return None
     when = f"the last good proof is {span(now - last)} old"
     text = when if state.proved else f"there was no good proof in {span(now - last)}"
-    return Finding("proof", level, text, "run `sysmail prove`, which says what is missing")
+    return Finding(PROOF, level, text, "run `sysmail prove`, which says what is missing")
 
 
 def _refused(seen: Seen) -> Optional[Finding]:
