@@ -62,16 +62,21 @@ class Cut:
         self.count = 0
         self.log = Path("/run/killed.moments").open("w", buffering=1)  # noqa: SIM115
 
-    def moment(self, name: str, descriptor: int = -1, data: bytes = b"") -> None:
-        """One moment; with a descriptor and data these are half written when it comes."""
+    def moment(self, name: str, descriptor: int = -1, data: bytes = b"") -> int:
+        """One moment; with a descriptor and data these are half written when it comes.
+
+        Returns the bytes that were written: who holds a signal back goes on with the others.
+        """
         self.count += 1
         self.log.write(f"{self.count} {name}\n")
+        written = 0
         if self.count == self.number:
             if data:
-                os.write(descriptor, data[: len(data) // 2])
+                written = os.write(descriptor, data[: len(data) // 2])
             self._cut()
         elif self.how == "int-int" and self.count == self.number + AGAIN:
             os.killpg(0, signal.SIGINT)
+        return written
 
     def _cut(self) -> None:
         if self.how == "kill-all":
@@ -100,9 +105,10 @@ class Calls:
         def call(*arguments: Any, **named: Any) -> Any:
             what = " ".join(str(x) for x in arguments if isinstance(x, str))
             if name == "write":
-                self._cut.moment("inside write", arguments[0], bytes(arguments[1]))
-            else:
-                self._cut.moment(f"before {name} {what}".rstrip())
+                descriptor, data = arguments[0], bytes(arguments[1])
+                written = self._cut.moment("inside write", descriptor, data)
+                return written + original(descriptor, data[written:])
+            self._cut.moment(f"before {name} {what}".rstrip())
             return original(*arguments, **named)
 
         return call
