@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +54,16 @@ i=0; while [ ! -e /run/enough ]; do i=$((i+1)); id={prefix}x$i
 printf 'Subject: s\\nX-Id: %s\\n\\nx\\n' $id | /usr/sbin/sendmail -i $id@example.net 2>/dev/null \\
     && echo $id; sleep 0.1; done
 """
+
+
+def assert_same(before: Mapping[str, object], now: Mapping[str, object], where: str) -> None:
+    """Two looks at a host show the same."""
+    for part, was in before.items():
+        if isinstance(was, dict):
+            differ = differences(was, now[part])  # type: ignore[arg-type]
+            assert differ == [], f"{where}: {differ}"
+        else:
+            assert now[part] == was, f"{where}: {part}: {was} -> {now[part]}"
 
 
 @dataclass
@@ -110,13 +120,7 @@ class Bench:
 
     def assert_as_at_first(self, where: str) -> None:
         """The host is as it was before sysmail came."""
-        now = self.look()
-        for part, before in self.first.items():
-            if isinstance(before, dict) and isinstance(now[part], dict):
-                differ = differences(before, now[part])  # type: ignore[arg-type]
-                assert differ == [], f"{where}: {differ}"
-            else:
-                assert now[part] == before, f"{where}: {part}: {before} -> {now[part]}"
+        assert_same(self.first, self.look(), where)
 
     def checkpoints(self) -> dict[str, str]:
         """The journals by number with their states, as a look from outside shows them."""

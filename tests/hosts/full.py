@@ -12,8 +12,18 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from cutoff import NEVER, NEXT, Bench, Change, assert_no_trace, assert_works, before_of, open_bench
-from onhost import Ran, differences, policy, sysmail
+from cutoff import (
+    NEVER,
+    NEXT,
+    Bench,
+    Change,
+    assert_no_trace,
+    assert_same,
+    assert_works,
+    before_of,
+    open_bench,
+)
+from onhost import Ran, policy, sysmail
 
 from lab import FreshHost, Host, Lab
 
@@ -98,7 +108,7 @@ class Full:
         if done:
             self._begun = None
         else:
-            _assert_same(before, _look(bench), where)
+            assert_same(before, _look(bench), where)
         self.codes[told or "done"] += 1
         assert set(bench.checkpoints().values()) <= {"done"}, where
         if not bench.checkpoints():
@@ -158,15 +168,6 @@ def _look(bench: Bench) -> dict[str, object]:
     assert isinstance(files, dict)
     found["files"] = {path: s for path, s in files.items() if not path.startswith("var/spool/")}
     return found
-
-
-def _assert_same(before: dict[str, object], now: dict[str, object], where: str) -> None:
-    for part, was in before.items():
-        if isinstance(was, dict):
-            differ = differences(was, now[part])  # type: ignore[arg-type]
-            assert differ == [], f"{where}: {differ}"
-        else:
-            assert now[part] == was, f"{where}: {part}: {was} -> {now[part]}"
 
 
 def _is_cut_off(bench: Bench) -> bool:

@@ -1,21 +1,17 @@
 """The whole matrix of tests/hosts/test_disk_full.py: no space, or no inode, at every single write.
 
-A part of it: SYSMAIL_STRIDE=5 takes every fifth write, SYSMAIL_FIRST=3 begins with the third, and
-pytest's -k chooses bases, changes, what is lacking and for how long.
+A part of it: SYSMAIL_STRIDE and SYSMAIL_FIRST of moments.py; pytest's -k chooses bases, changes,
+what is lacking and for how long.
 """
 
 from __future__ import annotations
-
-import os
 
 import pytest
 from cutoff import CHANGES, Change
 from full import HOW, WHAT, Full
 
 from lab import FreshHost, Lab, LabError
-
-STRIDE = int(os.environ.get("SYSMAIL_STRIDE") or 1)
-FIRST = int(os.environ.get("SYSMAIL_FIRST") or 1)
+from torture.moments import strided
 
 
 @pytest.mark.parametrize("base", ["debian", "arch"])
@@ -29,7 +25,7 @@ def test_the_disk_is_full_at_every_write(
     full = Full(lab, fresh_host, base, change)
     total = full.count(what)
     tried, broken = 0, []
-    for number in range(FIRST, total + 1, STRIDE):
+    for number in strided(range(1, total + 1)):
         try:
             full.sample(number, what, how, tried)
         except (AssertionError, LabError) as error:

@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sysmail.errors import HostError
-from sysmail.host import smtp
 from sysmail.host.catcher import SmtpCatcher
 from sysmail.host.smtp import Session, can_connect, free_port
 from unit.smtp_server import Authority, Handler, listening, scripted
@@ -311,7 +310,7 @@ def test_name_that_does_not_resolve_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_args: object, **_kwargs: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(socket, "create_connection", fail)
     with pytest.raises(HostError, match=r"mail\.invalid") as caught:
         Session("mail.invalid", 25)
     assert caught.value.code == "name-not-resolved"
@@ -340,10 +339,10 @@ def test_every_address_of_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         socket, "getaddrinfo", lambda *_a, **_k: [(2, 1, 6, "", place) for place in places]
     )
 
-    def refuse(_family: int, place: tuple[str, int], *_rest: object) -> socket.socket:
+    def refuse(place: tuple[str, int], *_rest: object) -> socket.socket:
         raise OSError(111 if place[0] == "127.0.0.1" else 101, f"reason of {place[0]}")
 
-    monkeypatch.setattr(smtp, "_opened", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
     with pytest.raises(HostError) as caught:
         open_session(9)
     assert caught.value.code == "port-closed"
@@ -371,7 +370,7 @@ def test_where_this_host_has_no_way_no_server_is_blamed(
     def refuse(*_args: object) -> socket.socket:
         raise OSError(number, "a reason")
 
-    monkeypatch.setattr(smtp, "_opened", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
     with pytest.raises(HostError) as caught:
         Session(NAME, 465)
     assert caught.value.message.endswith(f"a reason ({', '.join(addresses)})")

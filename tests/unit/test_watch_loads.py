@@ -11,8 +11,8 @@ import sysmail
 SOURCE = Path(sysmail.__file__).resolve().parents[1]
 
 NEEDLESS = set(
-    """shutil bz2 calendar shlex glob urllib.parse ssl
-    encodings.idna sysmail.logline sysmail.submissions sysmail.describe sysmail.apply.transaction
+    """calendar shlex glob urllib.parse ssl
+    sysmail.logline sysmail.submissions sysmail.describe sysmail.apply.transaction
     sysmail.apply.recovery sysmail.commands.tell sysmail.host.webhook
     sysmail.host.catcher""".split()
 )

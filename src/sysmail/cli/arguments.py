@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn, Optional
+from typing import NoReturn, Optional
 
 from sysmail import __version__
 from sysmail.errors import UsageError
@@ -42,29 +39,6 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError("usage", message, f"see `{self.prog} --help`")
 
 
-class _Help(argparse.HelpFormatter):
-    """Knows how wide the terminal is without shutil, which loads three packers for each command.
-
-    argparse makes one for every argument that it is told of, and not for help alone.
-    """
-
-    def __init__(self, *words: Any, **given: Any) -> None:
-        super().__init__(*words, **{**given, "width": _columns() - 2})
-
-
-class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
-    """The same for a text that has lines of its own."""
-
-
-def _columns() -> int:
-    """As shutil.get_terminal_size() has it."""
-    with contextlib.suppress(KeyError, ValueError):
-        return int(os.environ["COLUMNS"]) or 80
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
-    return 80
-
-
 _SWITCHES = {
     "status": ("--prometheus", "print metrics for node_exporter's textfile collector"),
     "watch": ("--quiet", "print nothing when all is well"),
@@ -77,7 +51,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         prog="sysmail",
         description="Outbound mail on localhost:25, and the proof that it works.",
         epilog=_EPILOG,
-        formatter_class=_RawHelp,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"sysmail {__version__}")
@@ -89,9 +63,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     named = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
     for name in named:
         summary = COMMANDS[name]
-        sub = commands.add_parser(
-            name, help=summary, description=summary, allow_abbrev=False, formatter_class=_Help
-        )
+        sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if name in argv:  # what is not named is not parsed
             _common(sub, top=False)
             _own(sub, name)

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import time
-from typing import Any, Optional
+from typing import Optional
 
 from sysmail.errors import HostError
 from sysmail.host.port import SmtpReply
@@ -27,33 +27,10 @@ WHOLE = 6.0
 def can_connect(address: str, port: int, source: str = "", timeout: float = 3.0) -> bool:
     """Whether a TCP connection is accepted."""
     try:
-        for family, *_, place in _places(address, port):
-            with contextlib.suppress(OSError), _opened(family, place, source, timeout):
-                return True
-    except OSError:  # of the name
-        pass
-    return False
-
-
-def _places(address: str, port: int) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
-    """What a name or an address leads to; socket.gaierror where that is nothing."""
-    # As bytes: for a text Python loads its tables for names in other scripts, which ours are not.
-    name = address.encode() if address.isascii() else address
-    return list(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
-
-
-def _opened(family: int, place: tuple[Any, ...], source: str, timeout: float) -> socket.socket:
-    """A TCP connection to one address."""
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.settimeout(timeout)
-        if source:
-            made.bind((source, 0))
-        made.connect(place)
-    except BaseException:
-        made.close()
-        raise
-    return made
+        with socket.create_connection((address, port), timeout, (source, 0) if source else None):
+            return True
+    except OSError:
+        return False
 
 
 def free_port() -> int:
@@ -220,7 +197,7 @@ def connected(address: str, port: int, source: str, timeout: float) -> socket.so
     HostError with a code of its own for a name, and for a port: why each address did not.
     """
     try:
-        found = _places(address, port)
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise HostError(
             "name-not-resolved",
@@ -229,10 +206,11 @@ def connected(address: str, port: int, source: str, timeout: float) -> socket.so
             if error.errno == socket.EAI_AGAIN
             else "check the host in the policy and the resolver (getent hosts NAME)",
         ) from error
+    origin = (source, 0) if source else None
     troubles: dict[str, OSError] = {}
-    for family, *_, place in found:
+    for *_, place in found:
         try:
-            return _opened(family, place, source, timeout)
+            return socket.create_connection((str(place[0]), port), timeout, origin)
         except OSError as error:
             troubles[str(place[0])] = error
     raise HostError(
