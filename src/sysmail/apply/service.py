@@ -64,12 +64,18 @@ def act(writer: Writer, facts: Facts, action: str) -> None:
 def retire(writer: Writer, facts: Facts) -> None:
     """After a stop: the service does not start at boot, and its package may go.
 
-    A package that goes while its unit still stops leaves a unit that failed (measured).
+    A package that goes while its unit still stops leaves a unit that failed (measured). Its
+    script of the former init system is left alone: systemctl refuses one that is empty, as after
+    a power cut while dpkg(1) configured the package, which does not sync its conffiles (measured).
     """
     if facts.systemd:
         units = facts.distro.units if facts.distro is not None else ("postfix.service",)
         writer.run(["systemctl", "stop", *units])
-        act(writer, facts, "disable")
+        done = writer.run(
+            ["systemctl", "disable", "postfix.service"], env={"SYSTEMCTL_SKIP_SYSV": "1"}
+        )
+        if done.status != 0:
+            raise _failed(writer, facts, "disable", done.err)
 
 
 def forget_failures(writer: Writer, facts: Facts, *, gone: bool) -> None:
@@ -170,7 +176,9 @@ def _failed(writer: Writer, facts: Facts, action: str, said: str) -> StepError:
 def why_not(writer: Writer, facts: Facts, said: str = "") -> tuple[str, str]:
     """Why Postfix did not start, in its own words or in what was ``said``, and what to do."""
     log_file = (collect_postfix(writer) or {"maillog_file": ""})["maillog_file"]
-    words = maillog.last_fatal(writer, facts, log_file) or said.strip().partition("\n")[0]
+    # systemctl first tells what it runs for the former init system's script.
+    lines = [line for line in said.splitlines() if not line.startswith(("Synchron", "Executing"))]
+    words = maillog.last_fatal(writer, facts, log_file) or next(iter(lines), "").strip()
     if os.strerror(errno.ENOSPC) in words:
         return words, FILE_REMEDY[errno.ENOSPC]
     remedy = "look at the log of Postfix (journalctl -u 'postfix*', or maillog_file)"
