@@ -71,6 +71,8 @@ def test_bare_debian(lab: Lab, fresh_host: FreshHost) -> None:
     host.run("rm /var/spool/postfix/corrupt/4X")
 
     lab.mx.behave([])
+    # As a power cut leaves it while dpkg configures the package: `systemctl disable` refuses it.
+    host.run("truncate -s 0 /etc/init.d/postfix")
     # As a person types it, to see that it is said what is waited for.
     done = host.run(["/opt/sysmail/sysmail", "remove"])
     assert "messages wait in the queue: it leaves first" in done.stderr
