@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from pathlib import Path
 
 from cutoff import (
@@ -68,30 +67,33 @@ class Full:
         self.bench: Bench = open_bench(lab, with_disk, base, change)
         self._change = change
         self._begun: tuple[dict[str, object], str] | None = None
-        self.codes: Counter[str] = Counter()
-        """What was told, and how often."""
         host = self.bench.host
         source = Path(__file__).with_name("faulty.py").read_text()
         host.run(["sh", "-c", f"cat > {FAULTY}"], input=source)
         host.run(f"{SMALL} && {COPIED}")
         host.run(f"python3 {FAULTY} spare")
 
-    def count(self, what: str) -> int:
-        """How many writes there are when the disk has room."""
+    def writes(self, what: str) -> list[str]:
+        """What the writes are called that there are when the disk has room, in order."""
         self._begin()
-        ran, total = self._run(NEVER, what, "stays")
+        ran, names = self._run(NEVER, what, "stays")
         assert ran.status == 0, ran.out
         self._begun = None
-        return total
+        return names
 
-    def sample(self, number: int, what: str, how: str, following: int) -> str:
-        """One write at which the disk is full: what was told. Empty where it was not needed."""
+    def close(self) -> None:
+        """Nobody needs the host any more."""
+        self.bench.close()
+
+    def sample(self, number: int, what: str, how: str, following: int) -> bool:
+        """One write at which the disk is full. False where the change ended before it."""
         bench = self.bench
         before, former = self._begin()
         checkpoints = bench.checkpoints()
         try:
-            ran, _ = self._run(number, what, how)
-            where = self._name_of(number, what, how)
+            ran, names = self._run(number, what, how)
+            name = names[number - 1] if number <= len(names) else "none that it came to"
+            where = f"{bench.host.base}, {self._change.name}, no {what}, which {how}, at {name}"
             told = _assert_told(ran, where) if ran.status else ""
             hindered = told != "" and bench.checkpoints() != checkpoints
             if told and not hindered:
@@ -109,7 +111,7 @@ class Full:
             self._begun = None
         else:
             assert_same(before, _look(bench), where)
-        self.codes[told or "done"] += 1
+        print(f"{where}: {told or 'done'}")
         assert set(bench.checkpoints().values()) <= {"done"}, where
         if not bench.checkpoints():
             bench.assert_as_at_first(where)
@@ -124,7 +126,7 @@ class Full:
         bench.assert_nothing_lost(where)
         assert_no_trace(bench, where)
         bench.assert_closed(where)
-        return told
+        return len(names) >= number
 
     def _begin(self) -> tuple[dict[str, object], str]:
         """Bring the host to where the change begins, unless it is there already."""
@@ -144,18 +146,13 @@ class Full:
             assert "cut off" in " ".join(ran.report.get("notes", [])), f"{where}: {ran.out}"
         return where
 
-    def _run(self, number: int, what: str, how: str) -> tuple[Ran, int]:
+    def _run(self, number: int, what: str, how: str) -> tuple[Ran, list[str]]:
         argv = ["python3", FAULTY, str(number), what, how, *self._change.words]
         done = self.bench.host.run(argv, check=False, timeout=300)
         assert "Traceback" not in done.stderr + done.stdout, done.stdout + done.stderr
-        total = int(self.bench.host.run("wc -l < /run/faulty.writes").stdout)
+        names = self.bench.host.run("cat /run/faulty.writes").stdout.splitlines()
         report = json.loads(done.stdout)
-        return Ran(done.returncode, report, done.stdout, done.stderr), total
-
-    def _name_of(self, number: int, what: str, how: str) -> str:
-        found = self.bench.host.run(f"sed -n {number}p /run/faulty.writes").stdout.strip()
-        name = f"{self.bench.host.base}, {self._change.name}, no {what}, which {how}"
-        return f"{name}, at {found or f'{number} (never reached)'}"
+        return Ran(done.returncode, report, done.stdout, done.stderr), names
 
     def _free(self) -> None:
         self.bench.host.run(["python3", FAULTY, "free"])

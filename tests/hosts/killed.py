@@ -12,7 +12,8 @@ makes goes through host/machine.py. Moments are, in the order in which they come
 HOW: `kill` is SIGKILL of the process alone: a program that it runs goes on as an orphan, and
 loses its reader. `kill-all` is SIGKILL of what it runs and then of itself. `int` and `hup` are
 signals to the process and what it runs, as a terminal sends them; `term` is one to the process
-alone. `int-int` is two of them, the second some moments later, on the way back. The moments of the
+alone. `int-int` is two of them, the second some moments later, on the way back. `stand` says `cut`
+on standard error and stands still, for the lab to cut the power. The moments of the
 run are written to /run/killed.moments: with a NUMBER that is never reached all of them.
 """
 
@@ -79,6 +80,11 @@ class Cut:
         return written
 
     def _cut(self) -> None:
+        if self.how == "stand":
+            sys.stderr.write("cut\n")
+            sys.stderr.flush()
+            while True:
+                signal.pause()
         if self.how == "kill-all":
             for pid in descendants(os.getpid()):
                 os.kill(pid, signal.SIGKILL)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cutoff import KILLED, NEVER
 from onhost import (
     apply,
     differences,
@@ -25,11 +25,8 @@ from onhost import (
 from lab import FreshHost, Host, Lab, LabError
 from lab.machine import wait_until
 
-CUT_AT = "/root/.cut_at.py"
-NEVER = 10**6
 POLICY = 'admin = "{admin}"\nnext_hop = "hold"\n'
 OLD, NEW = "old@example.org", "new@example.org"
-_CUT = re.compile(r"cut|moments (\d+)")
 
 
 @dataclass(frozen=True)
@@ -116,33 +113,44 @@ class Powered:
         self.host = fresh_host(base, own_disk=True, packages=change.packages)
         self._bare = _look(self.host)
 
-    def count(self) -> int:
-        """How many moments there are; the power goes when the command has just ended."""
-        moments = self._cut(NEVER, "at its end")
+    def moments(self) -> list[str]:
+        """What the moments are called, in order; the power goes when the command has just ended."""
+        names = self._cut(NEVER, "at its end")
         assert self._in_force() == self._change.admins[-1], "a change that was done is lost"
         self.clear()
-        return moments
+        return names
 
-    def cut(self, number: int) -> None:
-        """The power goes at a moment; what is there after the boot is the old or the new."""
-        self._cut(number, f"at moment {number}")
+    def cut(self, number: int) -> bool:
+        """The power goes at a moment; what is there after the boot is the old or the new.
+
+        False where the change ended before the moment came.
+        """
+        names = self._cut(number, f"at moment {number}")
         self.clear()
+        return names == []
 
-    def _cut(self, number: int, when: str) -> int:
+    def close(self) -> None:
+        """Nobody needs the host any more."""
+        self.host.kill()
+
+    def _cut(self, number: int, when: str) -> list[str]:
         where = f"{self._change.name}, the power went {when}"
         print(where)
         self._change.prepare(self)
-        source = Path(__file__).with_name("cut_at.py").read_text()
-        self.host.run(["sh", "-c", f"cat > {CUT_AT} && sync -f /"], input=source)
-        process = self.host.start(["python3", CUT_AT, str(number), *self._change.words])
+        source = Path(__file__).with_name("killed.py").read_text()
+        self.host.run(["sh", "-c", f"cat > {KILLED}"], input=source)
+        words = ["python3", KILLED, str(number), "stand", *self._change.words]
+        process = self.host.start(words)
         assert process.stderr is not None
         said = ""
         for line in process.stderr:
             said += line
-            if _CUT.match(line):
+            if line == "cut\n" or line.startswith("moments "):
                 break
-        found = _CUT.match(line)
-        assert found, f"{where}: {said}"
+        else:
+            raise AssertionError(f"{where}: {said}")
+        ended = line != "cut\n"
+        told = self.host.run("cat /run/killed.moments").stdout if ended else ""
         self.host.cut_power()
         process.communicate(timeout=20)
         states = self._states()
@@ -150,7 +158,7 @@ class Powered:
         knocks = self._boot(where)
         self._assert_holds(where, recovers=set(states) - {"done"} != set())
         assert knocks == 0, f"{where}: port 25 was open to the network {knocks} times"
-        return int(found.group(1) or 0)
+        return [line.partition(" ")[2] for line in told.splitlines()]
 
     def _boot(self, where: str) -> int:
         with self.lab.knock(self.host) as knocker:
@@ -185,7 +193,7 @@ class Powered:
         admin = self._in_force()
         assert admin in self._change.admins, where
         if admin is None:
-            found = _differences(self._bare, _look(host))
+            found = differences(self._bare, _look(host))
             assert not found, f"{where}: {found}"
         else:
             self.write(admin)
@@ -247,8 +255,8 @@ class Powered:
             host.run("postsuper -d ALL")
         removed = sysmail(host, "remove")
         assert removed.status == 0 or removed.codes == ["nothing-to-undo"], removed.report
-        host.run(f"rm -rf /etc/sysmail {CUT_AT}")
-        found = _differences(self._bare, _look(host))
+        host.run("rm -rf /etc/sysmail")
+        found = differences(self._bare, _look(host))
         assert not found, found
 
 
@@ -266,7 +274,3 @@ def _look(host: Host) -> dict[str, str]:
     # Exim's hints are a cache: its packages throw them away when they go.
     passing = ("etc/sysmail", "var/spool/exim4/db/")
     return {path: state for path, state in found.items() if not path.startswith(passing)}
-
-
-def _differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    return [line for line in differences(before, after) if CUT_AT.lstrip("/") not in line]

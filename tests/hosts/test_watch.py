@@ -475,7 +475,7 @@ def test_the_last_good_proof_is_too_old(lab: Lab, watched: Host) -> None:
 
 WITHOUT_SYSTEMD = """
 mount -t tmpfs tmpfs /run && mkdir /run/lock && test ! -e /run/systemd/system || exit 2
-/usr/local/bin/sysmail apply || exit 3
+/usr/local/bin/sysmail apply && /usr/local/bin/sysmail prove || exit 3
 crontab /root/crontab || exit 4
 
 # cron by a clock on which the minute of the line is seconds away, until so many alerts came.
