@@ -21,16 +21,11 @@ SHOWN_BYTES = 100_000
 def run(writer: Writer, action: str, ids: Sequence[str]) -> Report:
     """Exit code 0 when done, 1 when a message is not there. UsageError for what cannot be an id."""
     _check_words(action, ids)
-    messages = queue.waiting(writer)
     in_force = Store(writer).in_force()
-    if messages is None and in_force is not None and in_force.route.get("name") == "mailu":
-        messages = []  # msmtp has no queue
-    if messages is None:
-        raise HostError(
-            "queue-not-listed",
-            "the queue cannot be listed: Postfix may not be installed",
-            "run `postqueue -j` to see why",
-        )
+    if in_force is not None and in_force.route.get("name") == "mailu":
+        messages = queue.waiting(writer) or []  # msmtp has no queue
+    else:
+        messages = queue.listed(writer)
     chosen = _choose(messages, ids, action)
     details: dict[str, Any] = {"messages": [message.as_data() for message in chosen]}
     if action == "show":

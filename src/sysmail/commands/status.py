@@ -9,6 +9,7 @@ from typing import Any, Optional
 from sysmail import queue, submissions
 from sysmail.apply.checkpoint import Checkpoint, Store
 from sysmail.commands.memory import load, undelivered
+from sysmail.errors import HostError
 from sysmail.facts import Facts, collect
 from sysmail.host.port import Reader
 from sysmail.policy import parse
@@ -20,9 +21,6 @@ __all__ = ["run"]
 
 LATELY_SECONDS = 86400.0
 SHOWN = 5
-_UNLISTED = Problem(
-    "queue-not-listed", "the queue cannot be listed", "run `postqueue -j` to see why"
-)
 _UNREAD = "no mail log can be read: what was sent is not known"
 
 
@@ -43,9 +41,7 @@ def run(reader: Reader) -> Report:
         )
     if facts.postfix is None:
         return _report(reader, problems, in_force, {})
-    messages = queue.waiting(reader)
-    if messages is None:
-        problems.append(_UNLISTED)
+    messages = _waiting(reader, problems)
     # While a message is tried again it is in another queue, and has no reason for a moment.
     asked = in_force.policy if in_force is not None else {}
     patience = parse({"queue": asked.get("queue", {})}).queue.retry_every
@@ -103,6 +99,15 @@ def _notes(lately: Optional[Recent], dropped: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _waiting(reader: Reader, problems: list[Problem]) -> Optional[list[queue.Message]]:
+    """The queue; None where it cannot be listed, which is then a problem too."""
+    try:
+        return queue.listed(reader)
+    except HostError as error:
+        problems.append(Problem(error.code, error.message, error.remedy))
+        return None
+
+
 def _mailu(reader: Reader, in_force: Checkpoint, facts: Facts) -> Report:
     """The route mailu: nothing queues here; what the last messages came to."""
     problems: list[Problem] = []
@@ -121,9 +126,7 @@ def _mailu(reader: Reader, in_force: Checkpoint, facts: Facts) -> Report:
                 "the program that sent it was told; see `sysmail prove`",
             )
         )
-    waiting = queue.waiting(reader) if facts.postfix is not None else []
-    if waiting is None:
-        problems.append(_UNLISTED)
+    waiting = _waiting(reader, problems) if facts.postfix is not None else []
     if waiting:
         remedy = "run `sysmail apply`"
         problems.append(
