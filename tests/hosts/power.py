@@ -117,7 +117,7 @@ class Powered:
         """What the moments are called, in order; the power goes when the command has just ended."""
         names = self._cut(NEVER, "at its end")
         assert self._in_force() == self._change.admins[-1], "a change that was done is lost"
-        self.clear()
+        self._settle()
         return names
 
     def cut(self, number: int) -> bool:
@@ -126,8 +126,15 @@ class Powered:
         False where the change ended before the moment came.
         """
         names = self._cut(number, f"at moment {number}")
-        self.clear()
+        self._settle()
         return names == []
+
+    def _settle(self) -> None:
+        """Ready for the next cut: without mail, and bare where the change begins bare."""
+        if None in self._change.admins:
+            self.clear()
+        else:
+            self._drop_mail()
 
     def close(self) -> None:
         """Nobody needs the host any more."""
@@ -247,12 +254,15 @@ class Powered:
         assert all(journal["state"] == "done" for journal in found)
         return str(found[-1]["policy"]["admin"]) if found else None
 
+    def _drop_mail(self) -> None:
+        self._taken.clear()
+        if self.host.run("command -v postsuper", check=False).returncode == 0:
+            self.host.run("postsuper -d ALL")
+
     def clear(self) -> None:
         """Back to a host that sysmail has not touched."""
         host = self.host
-        self._taken.clear()
-        if host.run("command -v postsuper", check=False).returncode == 0:
-            host.run("postsuper -d ALL")
+        self._drop_mail()
         removed = sysmail(host, "remove")
         assert removed.status == 0 or removed.codes == ["nothing-to-undo"], removed.report
         host.run("rm -rf /etc/sysmail")

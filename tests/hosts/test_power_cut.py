@@ -33,6 +33,7 @@ def test_the_power_goes_at_sampled_moments(
     chosen = random.Random(f"{SEED} {base} {change.name}")  # noqa: S311 - a sample, not a secret
     for _ in range(SAMPLES):
         powered.cut(chosen.randint(1, total))
+    powered.clear()
 
 
 def test_a_damaged_journal_keeps_no_host_from_booting(lab: Lab, fresh_host: FreshHost) -> None:
