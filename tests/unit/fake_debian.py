@@ -61,6 +61,7 @@ MTAS = ("postfix", "msmtp-mta", "exim4", "exim4-daemon-light", "nullmailer", "dm
 """Packages that own ``sendmail``: each excludes the others (exim4 needs its daemon)."""
 POSTFIX_ACCOUNT = "postfix:x:102:105::/var/spool/postfix:/usr/sbin/nologin\n"
 POSTFIX_PROGRAMS = ("postconf", "postfix", "postqueue", "postsuper", "postcat", "sendmail")
+_SPOOL = "/var/spool/postfix"
 POSTFIX_FILES = ("dynamicmaps.cf", "master.cf", "postfix-files")
 
 
@@ -133,6 +134,7 @@ class FakeDebian(FakeHost):
         if "msmtp-mta" in self.packages and "postconf" not in self.programs:
             other.programs["sendmail"] = other._msmtp
         other.entries = dict(self.entries)
+        other.dynamic.update({path: self.dynamic[path] for path in self._opened()})
         other.packages = dict(self.packages)
         other.running = None if self.running is None else dict(self.running)
         other.enabled, other.clock = self.enabled, self.clock
@@ -328,6 +330,7 @@ class FakeDebian(FakeHost):
                 self.programs.pop(program, None)
                 self.take(f"/usr/sbin/{program}")
             self.dynamic.pop("/var/spool/postfix/pid/master.pid", None)
+            self._open_sockets("")
         elif name == "exim4-daemon-light":
             self.exim_runs = False
             self.take("/usr/sbin/exim4")
@@ -387,10 +390,26 @@ class FakeDebian(FakeHost):
             self.running = None
             return False
         self.running = main_cf_values(self.text("/etc/postfix/main.cf"))
+        self._open_sockets(self.text("/etc/postfix/master.cf"))
         self.sockets[PID] = {INODES[address] for address in self._listening()}
         if {"0.0.0.0", "::"} & set(self._listening()):
             self.exposed.append(self.changes[-1].what[0] if self.changes else "at first")
         return True
+
+    def _open_sockets(self, master_cf: str) -> None:
+        """The sockets of the services in the master.cf that was read, and no others."""
+        parents = {"n": f"{_SPOOL}/public/", "-": f"{_SPOOL}/private/"}
+        for path in self._opened():
+            del self.dynamic[path]
+        for line in master_cf.splitlines():
+            words = line.split()
+            if line[:1].isalnum() and len(words) > 7 and words[1] != "inet":
+                self.dynamic[parents["n" if words[2] == "n" else "-"] + words[0]] = bytes
+
+    def _opened(self) -> list[str]:
+        return [
+            x for x in self.dynamic if x.startswith((f"{_SPOOL}/public/", f"{_SPOOL}/private/"))
+        ]
 
     def _refused(self, config: str) -> str:
         """Why no Postfix starts with the files of a directory."""

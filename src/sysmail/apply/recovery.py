@@ -130,8 +130,8 @@ def revert(
             notes += error.notes
         open_sendmail(writer)
         facts = collect(writer)
-        if not facts.master_running:
-            service.act(writer, facts, "start")
+        # Its package's may be all that it has read so far: of the files that stay, not one.
+        service.act(writer, facts, "reload" if facts.master_running else "start")
         _take_stock(writer, facts, checkpoint)
         finish(writer, checkpoint)
         return f"{error.message}: it stays as it is now; `sysmail apply` goes on from there"

@@ -13,6 +13,8 @@ from sysmail.prove.proof import Fault, Proof
 __all__ = ["faults"]
 
 MASTER_CF = "/etc/postfix/master.cf"
+_SOCKETS = {"y": "private", "n": "public"}
+"""The folder in the queue directory, by the column `private` of master(5)."""
 
 
 def faults(proof: Proof) -> Iterator[Fault]:
@@ -23,18 +25,40 @@ def faults(proof: Proof) -> Iterator[Fault]:
         from sysmail.prove import linted
 
         yield from linted.faults(proof)
-    yield from _programs(proof)
-
-
-def _programs(proof: Proof) -> Iterator[Fault]:
-    """The programs that master.cf names, in daemon_directory."""
     state = proof.situation.files.get(MASTER_CF)
+    lines = state.data.decode("utf-8", "replace").splitlines() if state is not None else []
+    services = [line.split() for line in lines if line[:1].isalnum() and len(line.split()) > 7]
+    yield from _programs(proof, services)
+    if proof.situation.facts.master_running:
+        yield from _sockets(proof, services)
+
+
+def _sockets(proof: Proof, services: list[list[str]]) -> Iterator[Fault]:
+    """The sockets of the services, which master(8) makes when it reads master.cf."""
+    queue_directory = proof.parameter("queue_directory")
+    if not queue_directory or proof.parameter("master_service_disable"):
+        return
+    there = {kind: proof.reader.names(f"{queue_directory}/{kind}") for kind in _SOCKETS.values()}
+    for name, kind, private, *_ in services:
+        folder = _SOCKETS["n" if private == "n" else "y"]
+        if kind != "inet" and name not in there[folder]:
+            yield Fault(
+                "nothing-lost",
+                "master-cf-not-read",
+                f"master.cf has the service {name}, and there is no {queue_directory}/{folder}/"
+                f"{name}: Postfix has not read that file, and mail that needs {name} waits",
+                "`postfix reload`",
+            )
+            return
+
+
+def _programs(proof: Proof, services: list[list[str]]) -> Iterator[Fault]:
+    """The programs that master.cf names, in daemon_directory."""
     folder = proof.parameter("daemon_directory")
     there = set(proof.reader.names(folder)) if folder else set()
-    if state is None or not there:
+    if not there:
         return
-    lines = state.data.decode("utf-8", "replace").splitlines()
-    named = {line.split()[7] for line in lines if line[:1].isalnum() and len(line.split()) > 7}
+    named = {service[7] for service in services}
     for command in sorted(named - there)[:1]:
         yield Fault(
             "nothing-lost",
