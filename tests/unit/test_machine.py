@@ -15,7 +15,7 @@ import pytest
 
 from sysmail.errors import HostError, RefusedError
 from sysmail.host.lock import FileLock, is_locked
-from sysmail.host.machine import Machine
+from sysmail.host.machine import LARGEST, Machine
 from sysmail.host.port import FileState
 
 UID, GID = os.getuid(), os.getgid()
@@ -199,6 +199,22 @@ def test_state_of_every_kind(tmp_path: Path) -> None:
     assert link.target == "file"
 
 
+def test_state_of_large_files(tmp_path: Path) -> None:
+    """A file is known whole or not at all: half of it is nothing to put back."""
+    host = Machine()
+    large, too_large = tmp_path / "large", tmp_path / "too large"
+    large.write_bytes(b"x" * 20_000_001)
+    found = host.state(str(large))
+    assert found is not None
+    assert len(found.data) == found.size == 20_000_001
+    with too_large.open("wb") as handle:
+        handle.truncate(LARGEST + 1)
+    with pytest.raises(HostError, match="has 100 MB") as caught:
+        host.state(str(too_large))
+    assert caught.value.code == "file-too-large"
+    assert host.state(str(too_large), content=False) is not None
+
+
 def test_read(tmp_path: Path) -> None:
     """A missing file reads as None, a long one up to the limit, a directory is an error."""
     host = Machine()
@@ -251,6 +267,20 @@ def test_mkdir_that_is_cut_off_leaves_no_closed_directory(
     finally:
         assert os.umask(before) == 0o077
     assert mode_of(tmp_path / "open") == 0o755
+
+
+def test_a_lock_under_a_strict_umask(tmp_path: Path) -> None:
+    """Its folder is open to Postfix's programs, which work beside it; so is what is made later."""
+    folder = tmp_path / "sysmail"
+    before = os.umask(0o077)
+    try:
+        folder.mkdir()
+        FileLock(str(folder / "lock"), "a test", 0).release()
+        (tmp_path / "later").mkdir()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "later").stat().st_mode) == 0o755
 
 
 def test_remove_and_rmdir(tmp_path: Path) -> None:

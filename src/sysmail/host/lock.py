@@ -22,7 +22,12 @@ class FileLock:
 
     def __init__(self, path: str, words: str, wait: float) -> None:
         with told(path, "written"):
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            # Whatever the shell of who runs us has: also for the programs that we run from now on,
+            # and Postfix's have to get at a candidate's directories beside the lock.
+            os.umask(0o022)
+            folder = os.path.dirname(path)
+            os.makedirs(folder, exist_ok=True)
+            os.chmod(folder, 0o755)  # noqa: S103 - what is secret in it has a mode of its own
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + wait
         while True:

@@ -23,10 +23,12 @@ from sysmail.host.storage import Storage
 from sysmail.host.told import FILE_REMEDY, told
 from sysmail.host.watching import Watching
 
-__all__ = ["Machine"]
+__all__ = ["LARGEST", "Machine"]
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TEMPORARY = ".sysmail-new"
+LARGEST = 100_000_000
+"""Bytes of a file that is compared or kept: a mail program that is linked statically has some MB."""
 
 
 def _environment(extra: Optional[Mapping[str, str]]) -> dict[str, str]:
@@ -152,7 +154,13 @@ class Machine(Storage, LogSearch, Outside, Watching):
         if stat.S_ISLNK(info.st_mode):
             return FileState("link", mode, *owner, target=target, mtime=info.st_mtime)
         if stat.S_ISREG(info.st_mode):
-            data = self.read(path) or b"" if content else b""
+            if content and info.st_size > LARGEST:
+                raise HostError(
+                    "file-too-large",
+                    f"{path} has {info.st_size // 1_000_000} MB: too much to be kept and put back",
+                    "see what it is, and move it away or make it smaller; then retry",
+                )
+            data = self.read(path, LARGEST) or b"" if content else b""
             return FileState("file", mode, *owner, data, "", info.st_size, info.st_mtime)
         kind = "directory" if stat.S_ISDIR(info.st_mode) else "other"
         return FileState(kind, mode, *owner, mtime=info.st_mtime)
