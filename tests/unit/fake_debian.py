@@ -24,6 +24,8 @@ __all__ = ["FakeDebian"]
 
 OS_RELEASE = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n'
 PID = 700
+SOCKET = 9005
+"""The inode of each of Postfix's sockets that are files."""
 INODES = {"127.0.0.1": 9001, "::1": 9002, "0.0.0.0": 9003, "::": 9004}
 SASL_PLAIN = "/usr/lib/x86_64-linux-gnu/sasl2/libplain.so.2"
 EXIM_INODES = {"127.0.0.1": 9201, "::1": 9202}
@@ -111,6 +113,7 @@ class FakeDebian(FakeHost):
         self.put("/etc/ssl/certs/ca-certificates.crt", "")
         self.dynamic["/proc/net/tcp"] = lambda: self._sockets("127.0.0.1", "0.0.0.0")
         self.dynamic["/proc/net/tcp6"] = lambda: self._sockets("::1", "::")
+        self.dynamic["/proc/net/unix"] = self._unix_sockets
         self.dynamic["/proc/net/fib_trie"] = FIB_TRIE.encode
         self.dynamic["/proc/net/if_inet6"] = IF_INET6.encode
         self.dynamic[f"/proc/{PID}/comm"] = lambda: b"master\n" if self.running else b""
@@ -391,25 +394,29 @@ class FakeDebian(FakeHost):
             return False
         self.running = main_cf_values(self.text("/etc/postfix/main.cf"))
         self._open_sockets(self.text("/etc/postfix/master.cf"))
-        self.sockets[PID] = {INODES[address] for address in self._listening()}
+        self.sockets[PID] = {SOCKET, *(INODES[address] for address in self._listening())}
         if {"0.0.0.0", "::"} & set(self._listening()):
             self.exposed.append(self.changes[-1].what[0] if self.changes else "at first")
         return True
 
     def _open_sockets(self, master_cf: str) -> None:
         """The sockets of the services in the master.cf that was read, and no others."""
-        parents = {"n": f"{_SPOOL}/public/", "-": f"{_SPOOL}/private/"}
         for path in self._opened():
             del self.dynamic[path]
         for line in master_cf.splitlines():
             words = line.split()
             if line[:1].isalnum() and len(words) > 7 and words[1] != "inet":
-                self.dynamic[parents["n" if words[2] == "n" else "-"] + words[0]] = bytes
+                folder = "public" if words[2] == "n" else "private"
+                self.dynamic[f"{_SPOOL}/{folder}/{words[0]}"] = bytes
 
     def _opened(self) -> list[str]:
-        return [
-            x for x in self.dynamic if x.startswith((f"{_SPOOL}/public/", f"{_SPOOL}/private/"))
-        ]
+        folders = (f"{_SPOOL}/public/", f"{_SPOOL}/private/")
+        return [path for path in self.dynamic if path.startswith(folders)]
+
+    def _unix_sockets(self) -> bytes:
+        names = [path[len(_SPOOL) + 1 :] for path in self._opened() if self.running is not None]
+        lines = [f"0: 2 0 10000 1 1 {SOCKET} {name}" for name in names]
+        return "\n".join(["Num RefCount Protocol Flags Type St Inode Path", *lines]).encode()
 
     def _refused(self, config: str) -> str:
         """Why no Postfix starts with the files of a directory."""

@@ -132,8 +132,16 @@ def by_hand(host: FakeDebian) -> None:
     host.dynamic[f"/proc/{PID}/cgroup"] = lambda: b"0::/user.slice/user-0.slice/session-3.scope\n"
 
 
+def not_read(host: FakeDebian) -> None:
+    """The socket of a former master is there, and the one that runs has another master.cf."""
+    table = host.dynamic["/proc/net/unix"]
+    host.dynamic["/proc/net/unix"] = lambda: table().replace(b"private/tlsproxy", b"private/other")
+
+
 LOST, LOCAL = "nothing-lost", "local-clients"
 ROWS: list[tuple[Break, str, str, str]] = [
+    (lambda host: host.dynamic.pop(f"{QUEUE}/public/qmgr"), LOST, "public/qmgr", "restart postfix"),
+    (not_read, LOST, "nobody listens on /var/spool/postfix/private/tlsproxy", "restart postfix"),
     (line("soft_bounce = yes"), LOST, "soft_bounce = yes", "sysmail apply"),
     (line("defer_transports = smtp"), LOST, "defer_transports = smtp", "sysmail apply"),
     (set_to("maximal_queue_lifetime", "0"), LOST, "lifetime-too-short", "sysmail apply"),

@@ -28,7 +28,7 @@ __all__ = ["LARGEST", "Machine"]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TEMPORARY = ".sysmail-new"
 LARGEST = 100_000_000
-"""Bytes of a file that is compared or kept: a mail program that is linked statically has some MB."""
+"""Bytes of a file that is compared or kept: a statically linked mail program has some MB."""
 
 
 def _environment(extra: Optional[Mapping[str, str]]) -> dict[str, str]:

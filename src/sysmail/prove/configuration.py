@@ -13,8 +13,9 @@ from sysmail.prove.proof import Fault, Proof
 __all__ = ["faults"]
 
 MASTER_CF = "/etc/postfix/master.cf"
-_SOCKETS = {"y": "private", "n": "public"}
-"""The folder in the queue directory, by the column `private` of master(5)."""
+_TYPES = frozenset({"unix", "unix-dgram", "pass"})
+_FOLDERS = ("private", "public")
+"""Where master(8) binds the sockets of these types, in the queue directory: master(5)."""
 
 
 def faults(proof: Proof) -> Iterator[Fault]:
@@ -34,20 +35,28 @@ def faults(proof: Proof) -> Iterator[Fault]:
 
 
 def _sockets(proof: Proof, services: list[list[str]]) -> Iterator[Fault]:
-    """The sockets of the services, which master(8) makes when it reads master.cf."""
+    """The sockets of the services: master(8) binds them when it reads master.cf."""
     queue_directory = proof.parameter("queue_directory")
     if not queue_directory or proof.parameter("master_service_disable"):
         return
-    there = {kind: proof.reader.names(f"{queue_directory}/{kind}") for kind in _SOCKETS.values()}
+    lines = (proof.reader.read("/proc/net/unix") or b"").decode("utf-8", "replace").splitlines()
+    bound = [line.split() for line in lines[1:]]
+    held = {str(inode) for inode in proof.master_sockets}
+    offered = {words[7] for words in bound if words[7:] and words[6] in held}
+    offered &= {
+        f"{x}/{name}" for x in _FOLDERS for name in proof.reader.names(f"{queue_directory}/{x}")
+    }
     for name, kind, private, *_ in services:
-        folder = _SOCKETS["n" if private == "n" else "y"]
-        if kind != "inet" and name not in there[folder]:
+        path = f"{_FOLDERS[private == 'n']}/{name}"
+        if kind in _TYPES and path not in offered:
             yield Fault(
                 "nothing-lost",
-                "master-cf-not-read",
-                f"master.cf has the service {name}, and there is no {queue_directory}/{folder}/"
-                f"{name}: Postfix has not read that file, and mail that needs {name} waits",
-                "`postfix reload`",
+                "socket-missing",
+                f"master.cf has the service {name}, and nobody listens on {queue_directory}/"
+                f"{path}: Postfix runs without it, and mail that needs {name} waits",
+                "`systemctl restart postfix`"
+                if proof.situation.facts.systemd
+                else "`postfix stop`, then `postfix start`",
             )
             return
 
