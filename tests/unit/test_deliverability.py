@@ -278,7 +278,7 @@ def test_spf_is_missing() -> None:
         verdict = check(dns, ORIGIN)
         assert (verdict.status, verdict.remedy) == (FAIL, f"publish: {record}")
     dns.set("example.org", "TXT")
-    softer = f'publish: example.org. IN TXT "v=spf1 mx ip4:{FOUR} ip6:{SIX} ~all"'
+    softer = f'publish: example.org. IN TXT "v=spf1 ip4:{FOUR} ip6:{SIX} mx ~all"'
     assert spf(dns, OWNED).remedy == softer
     called_alike = replace(OWNED, helo="example.org", own_domain=True)
     assert spf(dns, called_alike).remedy == softer
@@ -658,6 +658,24 @@ def test_opendkim_that_cannot_be_read(config: str) -> None:
     """A data set in a database, or a file that is not there, is told."""
     with pytest.raises(UnreadableError):
         signers(settings(config), "a@example.org", FILES.get)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [("no", 1), ("No", 1), ("false", 1), ("0", 1), ("yes", 2), ("True", 2), ("1", 2), ("Y", 2)],
+)
+def test_switches_of_opendkim(value: str, count: int) -> None:
+    """Of a switch the first letter counts (opendkim.conf(5)), and no is no."""
+    tables = (
+        "KeyTable csl:k1=example.org:s1:/k1,k2=example.org:s2:/k2\n"
+        "SigningTable csl:example.org=k1,example.org=k2\n"
+    )
+    said = signers(
+        settings(f"{tables}MultipleSignatures {value}"), "a@example.org", lambda _path: None
+    )
+    assert len(said) == count
+    below = f"Domain example.org\nSelector s1\nSubDomains {value}"
+    assert len(signers(settings(below), "a@web.example.org", lambda _path: None)) == count - 1
 
 
 # Blocklists.
