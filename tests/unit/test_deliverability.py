@@ -424,19 +424,22 @@ def test_policy_that_counts_as_none(texts: list[str]) -> None:
 
 
 def test_two_policies_are_told() -> None:
-    """Of two records the first is the one to keep, and the verdict says that there are two."""
+    """Of two records the stricter is the one to keep, and the verdict says that there are two."""
     dns = good()
     dns.set("_dmarc.example.org", "TXT", "v=DMARC1; p=none", "v=DMARC1; p=reject")
     verdict = judged(dns)
     assert "has 2 DMARC records" in verdict.evidence
-    assert verdict.remedy == 'keep one: _dmarc.example.org. IN TXT "v=DMARC1; p=none"'
+    record = '_dmarc.example.org. IN TXT "v=DMARC1; p=reject"'
+    assert verdict.remedy == f"keep one, the strictest, and remove the rest: {record}"
 
 
 def test_policy_is_lenient_where_the_rfc_is() -> None:
     """Unknown tags, odd spaces, and rua in place of a valid p."""
     assert read_dmarc("v=DMARC1 ; P=x; p = REJECT ;x=y;").policy == "reject"
     assert read_dmarc("v=DMARC1; rua=mailto:a@example.org").policy == "none"
-    strict = read_dmarc("v=DMARC1; p=none; aspf=s; adkim=S; sp=odd; psd=N")
+    odd = read_dmarc("v=DMARC1; p=reject; sp=odd; rua=mailto:a@example.org")
+    assert (odd.policy, odd.below) == ("none", "none")
+    strict = read_dmarc("v=DMARC1; p=none; aspf=s; adkim=S; psd=N")
     assert (strict.strict_spf, strict.strict_dkim, strict.below, strict.psd) == (
         True,
         True,
