@@ -219,7 +219,9 @@ def test_other_reverse_name() -> None:
     verdict = reverse_dns(dns, WAY4, HELO)
     assert (verdict.status, "hostname" in verdict.remedy) == (FAIL, False)
     dns.set("static.9.provider.example.net", "A", str(FOUR))
-    assert 'hostname = "static.9.provider.example.net"' in reverse_dns(dns, WAY4, HELO).remedy
+    other = reverse_dns(dns, WAY4, HELO).remedy
+    assert 'hostname = "static.9.provider.example.net"' in other
+    assert "if you can publish SPF for it" in other
 
 
 def test_name_that_does_not_lead_back() -> None:
@@ -231,6 +233,20 @@ def test_name_that_does_not_lead_back() -> None:
     assert verdict.remedy == f"publish: {HELO}. IN A {FOUR}"
     dns.set(HELO, "AAAA")
     assert reverse_dns(dns, WAY6, HELO).remedy == f"publish: {HELO}. IN AAAA {SIX}"
+
+
+def test_both_records_of_a_name_are_told_at_once() -> None:
+    """Where neither the PTR nor the address of the HELO name is right, both heal it together."""
+    for names in ((), ("static.9.provider.example.net",)):
+        dns = good()
+        dns.pointer(str(FOUR), *names)
+        dns.set(HELO, "A", "203.0.113.77")
+        verdict = reverse_dns(dns, WAY4, HELO)
+        assert f"9.113.0.203.in-addr.arpa. IN PTR {HELO}." in verdict.remedy
+        assert f"{HELO}. IN A {FOUR}" in verdict.remedy
+        dns.pointer(str(FOUR), HELO)
+        dns.set(HELO, "A", str(FOUR))
+        assert reverse_dns(dns, WAY4, HELO).status == PASS
 
 
 def test_unanswered_reverse_name() -> None:
@@ -561,6 +577,9 @@ def test_bad_keys(texts: list[str]) -> None:
     assert (verdict.status, domains) == (FAIL, ())
     whole = verdict.remedy.replace('" "', "")
     assert f's1._domainkey.example.org. IN TXT "v=DKIM1; k=rsa; p={KEY}"' in whole
+    there = sum("p=" in text or "DKIM" in text for text in texts)
+    words = ("publish: ", "publish in its place: ", "publish in place of the 2: ")
+    assert whole.startswith(words[there])
 
 
 def test_keys_that_are_good() -> None:

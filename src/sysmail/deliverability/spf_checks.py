@@ -49,7 +49,7 @@ def _check(resolver: Resolver, origin: Origin, name: str, domain: str, sender: s
     evidence = f"{domain}: {evidence}"
     words = {outcome.result for outcome in results.values()}
     if words - {"pass", "temperror"}:
-        return Verdict(name, FAIL, evidence, _remedy(resolver, origin, domain, results))
+        return Verdict(name, FAIL, evidence, _remedy(resolver, origin, domain, sender, results))
     if "temperror" in words:
         return Verdict(name, UNKNOWN, evidence, RESOLVER)
     if not results or origin.hidden:
@@ -63,7 +63,7 @@ def _line(address: Address, outcome: Outcome) -> str:
 
 
 def _remedy(
-    resolver: Resolver, origin: Origin, domain: str, results: dict[Address, Outcome]
+    resolver: Resolver, origin: Origin, domain: str, sender: str, results: dict[Address, Outcome]
 ) -> str:
     """The record with which every address that is known passes, evaluated before it is told."""
     texts = resolver.lookup(domain, "TXT").values
@@ -87,8 +87,7 @@ def _remedy(
         notes.append(f"left out: {', '.join(left_out[:6])}{more}")
     after = Published(resolver, domain, text)
     passes = all(
-        check_host(after, Client(a, origin.sender, origin.helo), domain).result == "pass"
-        for a in results
+        check_host(after, Client(a, sender, origin.helo), domain).result == "pass" for a in results
     )
     if len(text) > LONGEST or not passes:
         if words == "change the record to":
