@@ -54,6 +54,7 @@ MINE = f"ip4:{FOUR} ip6:{SIX}"
             ["v=spf1 redirect=_hard.example.net", "v=spf1 mx ~all"],
             "include:_hard.example.net mx -all",
         ),
+        (["v=spf1 redirect=%{d2}.x.org", "v=spf1 +all"], "include:%{d2}.x.org ~all"),
         (
             ["v=spf1 a -all exp=x.example.org", "v=spf1 mx ~all exp=y.example.org"],
             "a mx -all exp=x.example.org",

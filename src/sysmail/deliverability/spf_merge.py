@@ -54,18 +54,18 @@ def merged(resolver: Resolver, records: Sequence[str], wanted: Sequence[str]) ->
     senders = [*wanted]
     redirects = list(dict.fromkeys(p.redirect for p in parts if p.redirect and not p.end))
     stays = len(redirects) == 1 and not any(p.end for p in parts)
-    # A record without an end may have lost a misspelt one: it counts as ~all.
+    # A record without an end may have lost a misspelt one, and that of a redirect may be unknown:
+    # both count as ~all.
     ends = [p.end or "softfail" for p in parts if p.end or not p.redirect]
     for part in parts:
         senders += part.senders
         if part.redirect and not part.end and not stays:
             senders.append(f"include:{part.redirect}")
-            ends += filter(None, [_end_of(resolver, part.redirect)])
-    last = max(ends, key=_STRICTNESS.index, default="softfail")
+            ends.append(_end_of(resolver, part.redirect) or "softfail")
     exps = list(dict.fromkeys(part.exp for part in parts if part.exp))
     terms = [
         *senders,
-        f"redirect={redirects[0]}" if stays else _ALL[last],
+        f"redirect={redirects[0]}" if stays else _ALL[max(ends, key=_STRICTNESS.index)],
         *(f"exp={each}" for each in exps[:1]),
         *(other for part in parts for other in part.others),
     ]
