@@ -59,7 +59,7 @@ def signers(config: Mapping[str, str], sender: str, read: Read) -> list[Signer]:
 
 def _is_on(config: Mapping[str, str], name: str) -> bool:
     """A switch, off where it is not set. OpenDKIM looks at the first letter of its value alone."""
-    return config.get(name, "no")[:1] in "TtYy1"
+    return config.get(name, "no").lower().startswith(("t", "y", "1"))
 
 
 def _by_tables(config: Mapping[str, str], sender: str, read: Read) -> list[Signer]:

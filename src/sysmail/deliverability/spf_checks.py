@@ -58,8 +58,11 @@ def _check(resolver: Resolver, origin: Origin, name: str, domain: str, sender: s
 
 
 def _line(address: Address, outcome: Outcome) -> str:
-    why = outcome.why if len(outcome.why) <= 160 else outcome.why[:157] + "..."
-    return f"{address} {outcome.result} ({why})"
+    return f"{address} {outcome.result} ({_cut(outcome.why)})"
+
+
+def _cut(why: str) -> str:
+    return why if len(why) <= 160 else why[:157] + "..."
 
 
 def _remedy(
@@ -96,7 +99,7 @@ def _remedy(
         return f"{domain} needs {record}{_in_brackets(notes)}"
     others = check_host(after, STRANGER, domain)
     if others.result == "permerror":
-        notes.append(f"to other senders it is still an error, which has to be mended: {others.why}")
+        notes.append(f"to other senders it is still an error, to be mended: {_cut(others.why)}")
     return f"{words}{_in_brackets(notes)}: {txt(domain, text)}"
 
 
