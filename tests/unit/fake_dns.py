@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from typing import Union
 
 from sysmail.host.port import ABSENT, FOUND, NOTHING, UNANSWERED, Answer
 
-__all__ = ["SERVFAIL", "FakeDns", "Zone"]
+__all__ = ["SERVFAIL", "FakeDns", "Zone", "told"]
 
 SERVFAIL = "SERVFAIL"
 """In place of records: nobody answers."""
@@ -53,3 +54,11 @@ class FakeDns:
             return Answer(UNANSWERED, why="the resolver says SERVFAIL")
         values = (found,) if isinstance(found, str) else tuple(found)
         return Answer(FOUND, values) if values else Answer(NOTHING)
+
+
+def told(remedy: str) -> str:
+    """The text of the TXT record that a remedy names, its strings put together."""
+    record = remedy.rpartition(" IN TXT ")[2]
+    assert record.startswith('"'), remedy
+    assert record.endswith('"'), remedy
+    return "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', record))

@@ -219,7 +219,9 @@ def test_other_reverse_name() -> None:
     verdict = reverse_dns(dns, WAY4, HELO)
     assert (verdict.status, "hostname" in verdict.remedy) == (FAIL, False)
     dns.set("static.9.provider.example.net", "A", str(FOUR))
-    assert 'hostname = "static.9.provider.example.net"' in reverse_dns(dns, WAY4, HELO).remedy
+    other = reverse_dns(dns, WAY4, HELO).remedy
+    assert 'hostname = "static.9.provider.example.net"' in other
+    assert "if you can publish SPF for it" in other
 
 
 def test_name_that_does_not_lead_back() -> None:
@@ -231,6 +233,20 @@ def test_name_that_does_not_lead_back() -> None:
     assert verdict.remedy == f"publish: {HELO}. IN A {FOUR}"
     dns.set(HELO, "AAAA")
     assert reverse_dns(dns, WAY6, HELO).remedy == f"publish: {HELO}. IN AAAA {SIX}"
+
+
+def test_both_records_of_a_name_are_told_at_once() -> None:
+    """Where neither the PTR nor the address of the HELO name is right, both heal it together."""
+    for names in ((), ("static.9.provider.example.net",)):
+        dns = good()
+        dns.pointer(str(FOUR), *names)
+        dns.set(HELO, "A", "203.0.113.77")
+        verdict = reverse_dns(dns, WAY4, HELO)
+        assert f"9.113.0.203.in-addr.arpa. IN PTR {HELO}." in verdict.remedy
+        assert f"{HELO}. IN A {FOUR}" in verdict.remedy
+        dns.pointer(str(FOUR), HELO)
+        dns.set(HELO, "A", str(FOUR))
+        assert reverse_dns(dns, WAY4, HELO).status == PASS
 
 
 def test_unanswered_reverse_name() -> None:
@@ -278,7 +294,7 @@ def test_spf_is_missing() -> None:
         verdict = check(dns, ORIGIN)
         assert (verdict.status, verdict.remedy) == (FAIL, f"publish: {record}")
     dns.set("example.org", "TXT")
-    softer = f'publish: example.org. IN TXT "v=spf1 mx ip4:{FOUR} ip6:{SIX} ~all"'
+    softer = f'publish: example.org. IN TXT "v=spf1 ip4:{FOUR} ip6:{SIX} mx ~all"'
     assert spf(dns, OWNED).remedy == softer
     called_alike = replace(OWNED, helo="example.org", own_domain=True)
     assert spf(dns, called_alike).remedy == softer
@@ -424,19 +440,22 @@ def test_policy_that_counts_as_none(texts: list[str]) -> None:
 
 
 def test_two_policies_are_told() -> None:
-    """Of two records the first is the one to keep, and the verdict says that there are two."""
+    """Of two records the stricter is the one to keep, and the verdict says that there are two."""
     dns = good()
     dns.set("_dmarc.example.org", "TXT", "v=DMARC1; p=none", "v=DMARC1; p=reject")
     verdict = judged(dns)
     assert "has 2 DMARC records" in verdict.evidence
-    assert verdict.remedy == 'keep one: _dmarc.example.org. IN TXT "v=DMARC1; p=none"'
+    record = '_dmarc.example.org. IN TXT "v=DMARC1; p=reject"'
+    assert verdict.remedy == f"keep one, the strictest, and remove the rest: {record}"
 
 
 def test_policy_is_lenient_where_the_rfc_is() -> None:
     """Unknown tags, odd spaces, and rua in place of a valid p."""
     assert read_dmarc("v=DMARC1 ; P=x; p = REJECT ;x=y;").policy == "reject"
     assert read_dmarc("v=DMARC1; rua=mailto:a@example.org").policy == "none"
-    strict = read_dmarc("v=DMARC1; p=none; aspf=s; adkim=S; sp=odd; psd=N")
+    odd = read_dmarc("v=DMARC1; p=reject; sp=odd; rua=mailto:a@example.org")
+    assert (odd.policy, odd.below) == ("none", "none")
+    strict = read_dmarc("v=DMARC1; p=none; aspf=s; adkim=S; psd=N")
     assert (strict.strict_spf, strict.strict_dkim, strict.below, strict.psd) == (
         True,
         True,
@@ -558,6 +577,9 @@ def test_bad_keys(texts: list[str]) -> None:
     assert (verdict.status, domains) == (FAIL, ())
     whole = verdict.remedy.replace('" "', "")
     assert f's1._domainkey.example.org. IN TXT "v=DKIM1; k=rsa; p={KEY}"' in whole
+    there = sum("p=" in text or "DKIM" in text for text in texts)
+    words = ("publish: ", "publish in its place: ", "publish in place of the 2: ")
+    assert whole.startswith(words[there])
 
 
 def test_keys_that_are_good() -> None:
@@ -658,6 +680,24 @@ def test_opendkim_that_cannot_be_read(config: str) -> None:
     """A data set in a database, or a file that is not there, is told."""
     with pytest.raises(UnreadableError):
         signers(settings(config), "a@example.org", FILES.get)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [("no", 1), ("No", 1), ("false", 1), ("0", 1), ("yes", 2), ("True", 2), ("1", 2), ("Y", 2)],
+)
+def test_switches_of_opendkim(value: str, count: int) -> None:
+    """Of a switch the first letter counts (opendkim.conf(5)), and no is no."""
+    tables = (
+        "KeyTable csl:k1=example.org:s1:/k1,k2=example.org:s2:/k2\n"
+        "SigningTable csl:example.org=k1,example.org=k2\n"
+    )
+    said = signers(
+        settings(f"{tables}MultipleSignatures {value}"), "a@example.org", lambda _path: None
+    )
+    assert len(said) == count
+    below = f"Domain example.org\nSelector s1\nSubDomains {value}"
+    assert len(signers(settings(below), "a@web.example.org", lambda _path: None)) == count - 1
 
 
 # Blocklists.

@@ -74,10 +74,11 @@ def _key(resolver: Resolver, signer: Signer, public: str) -> Verdict:
     private = _own(public)
     public = public if private is not None else ""
     answer = resolver.lookup(name, "TXT")
-    remedy = f"publish: {_record(name, public)}"
     if answer.status == UNANSWERED:
         return Verdict(NAME, UNKNOWN, f"TXT of {name}: {answer.why}", RESOLVER)
     texts = [text for text in answer.values if looks_like_key(text)]
+    words = ("publish", "publish in its place", f"publish in place of the {len(texts)}")
+    remedy = f"{words[min(len(texts), 2)]}: {_record(name, public)}"
     if not texts:
         what = "there is no such name" if answer.status == ABSENT else "it has no key"
         return Verdict(NAME, FAIL, f"{name}: {what}", remedy)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
+from urllib.parse import quote
 
+from sysmail.deliverability.dmarc_mend import looks_like_dmarc, mended
 from sysmail.deliverability.dmarc_record import (
     BadTagsError,
     Policy,
@@ -15,7 +17,7 @@ from sysmail.deliverability.dmarc_record import (
 from sysmail.deliverability.domains import Suffixes, organisational_by_walk
 from sysmail.deliverability.names import is_qualified, parents
 from sysmail.deliverability.origin import Origin
-from sysmail.deliverability.records import shown, txt
+from sysmail.deliverability.records import LONGEST, shown, txt
 from sysmail.deliverability.reverse import RESOLVER
 from sysmail.host.port import UNANSWERED, Resolver
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
@@ -28,15 +30,20 @@ NAME = "dmarc"
 
 @dataclass(frozen=True)
 class _Found:
-    """What was found for a domain: ``at`` is the domain whose record it is."""
+    """What was found for a domain: ``at`` is the domain whose records ``texts`` are.
+
+    ``trouble`` is why these are no policy. ``owner`` is the organisational domain, and ``above``
+    what that asks for below it.
+    """
 
     at: str = ""
-    text: str = ""
+    texts: tuple[str, ...] = ()
     policy: Optional[Policy] = None
     trouble: str = ""
-    several: tuple[str, ...] = ()
+    seen: bool = True
     unanswered: str = ""
     owner: str = ""
+    above: str = "none"
 
 
 def dmarc(
@@ -58,19 +65,14 @@ def dmarc(
     found = _discover(resolver, domain, suffixes)
     if found.unanswered:
         return Verdict(NAME, UNKNOWN, found.unanswered, RESOLVER)
-    if found.several:
-        return Verdict(
-            NAME,
-            FAIL,
-            f"_dmarc.{found.at} has {len(found.several)} DMARC records, which counts as none: "
-            f"{shown(found.several)}",
-            f"keep one: {txt('_dmarc.' + found.at, found.several[0])}",
-        )
     if found.policy is None:
         missing = f"neither {domain} nor {found.owner}" if found.owner != domain else f"no {domain}"
         evidence = found.trouble or f"{missing} has a DMARC record"
         evidence = evidence.replace(f"no {domain} has a", f"{domain} has no")
-        record = txt(f"_dmarc.{found.at or found.owner}", _new(origin, found.owner, suffixes))
+        if found.texts:
+            remedy = _one_of(f"_dmarc.{found.at}", found.texts, found.above)
+            return Verdict(NAME, FAIL, evidence, remedy)
+        record = txt(f"_dmarc.{found.owner}", _new(origin, found.owner, suffixes))
         return Verdict(NAME, FAIL, evidence, f"publish: {record}")
     return _judge(origin, found, found.policy, spf, signed_as, suffixes)
 
@@ -138,17 +140,13 @@ def _discover(resolver: Resolver, domain: str, suffixes: Optional[Suffixes]) -> 
     if not owner:
         tags = [(each.at, each.policy.psd) for each in found if each.policy is not None]
         owner = organisational_by_walk(domain, tags)
-    own = found[0]
-    others = [each for each in found if each.at == owner]
-    best = own if own.text else next(iter(others), own)
-    return _Found(
-        best.at if best.text else "",
-        best.text,
-        best.policy,
-        best.trouble,
-        best.several,
-        owner=owner,
-    )
+    there = [each for each in found if each.texts]
+    # The owner's records count where the domain has none; what receivers do not see comes last.
+    valid = [each for each in there if each.seen and each.at in (domain, owner)]
+    hidden = [each for each in there if not each.seen and "." in each.at]
+    best = next(iter(valid + hidden), _Found())
+    above = next((each.policy.below for each in valid if each.policy and each.at == owner), "none")
+    return replace(best, owner=owner, above=above)
 
 
 def _walk(domain: str) -> list[str]:
@@ -164,15 +162,35 @@ def _ask(resolver: Resolver, domain: str) -> _Found:
     if answer.status == UNANSWERED:
         return _Found(unanswered=f"TXT of _dmarc.{domain}: {answer.why}")
     texts = tuple(text for text in answer.values if is_dmarc(text))
+    name = f"_dmarc.{domain}"
     if len(texts) > 1:
-        return _Found(domain, texts[0], several=texts)
+        trouble = f"{name} has {len(texts)} DMARC records, which counts as none: {shown(texts)}"
+        return _Found(domain, texts, trouble=trouble)
     if not texts:
-        return _Found(domain)
+        texts = tuple(text for text in answer.values if looks_like_dmarc(text))
+        trouble = f"{shown(texts)} of {name} is not seen: v=DMARC1 has to stand first"
+        return _Found(domain, texts, trouble=trouble if texts else "", seen=False)
     try:
-        return _Found(domain, texts[0], read_dmarc(texts[0]))
+        return _Found(domain, texts, read_dmarc(texts[0]))
     except BadTagsError as error:
-        trouble = f"the record {shown(texts)} of _dmarc.{domain}: {error}"
-        return _Found(domain, texts[0], trouble=trouble)
+        return _Found(domain, texts, trouble=f"the record {shown(texts)} of {name}: {error}")
+
+
+def _one_of(name: str, texts: Sequence[str], above: str) -> str:
+    """The record to publish in place of those that are no policy: the strictest, mended."""
+    choices = [mended(text, above) for text in texts]
+    best = max(choices, key=lambda each: (each.rank, not each.changes))
+    words = "correct the record to"
+    if len(texts) > 1:
+        differ = ", the strictest," if len({each.rank for each in choices}) > 1 else ""
+        words = f"keep one{differ} and remove the rest"
+    notes = list(best.changes[:6])
+    if len(best.changes) > 6:
+        notes.append(f"{len(best.changes) - 6} changes more")
+    words += f" ({'; '.join(notes)})" if notes else ""
+    if len(best.text) > LONGEST:
+        return f"{words}: {name}. IN TXT, what begins with {shown([best.text], 60)}"
+    return f"{words}: {txt(name, best.text)}"
 
 
 def _new(origin: Origin, owner: str, suffixes: Optional[Suffixes]) -> str:
@@ -183,4 +201,6 @@ def _new(origin: Origin, owner: str, suffixes: Optional[Suffixes]) -> str:
     admin = origin.admin.rpartition("@")[2].lower()
     theirs = suffixes.organisational(admin) if suffixes and admin else admin
     same = bool(admin) and (owner in (theirs, admin) or admin.endswith("." + owner))
-    return f"v=DMARC1; p=none; rua=mailto:{origin.admin}" if same else "v=DMARC1; p=none"
+    # What divides URIs, and tags, is written by its number within one (6.2; RFC 3986, 2.1).
+    rua = "; rua=mailto:" + quote(origin.admin, safe="@+=") if same else ""
+    return f"v=DMARC1; p=none{rua}"

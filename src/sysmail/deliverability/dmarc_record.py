@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
-__all__ = ["BadTagsError", "Policy", "is_dmarc", "read_dmarc", "read_tags"]
+__all__ = ["POLICIES", "BadTagsError", "Policy", "is_dmarc", "read_dmarc", "read_tags"]
 
-_POLICIES = ("none", "quarantine", "reject")
+POLICIES = ("none", "quarantine", "reject")
+"""What a record may ask for, the strictest last."""
 
 
 class BadTagsError(Exception):
@@ -50,18 +51,23 @@ def is_dmarc(text: str) -> bool:
 
 
 def read_dmarc(text: str) -> Policy:
-    """Read a record. One without a valid ``p`` counts as p=none where it names ``rua`` (6.6.3)."""
+    """Read a record.
+
+    One without a valid ``p``, or with an ``sp`` that is not valid, counts as p=none where it
+    names ``rua``, and else as no record (6.6.3).
+    """
     tags = read_tags(text)
     policy = tags.get("p", "").lower()
-    if policy not in _POLICIES:
+    below = tags.get("sp", policy).lower()
+    if policy not in POLICIES or below not in POLICIES:
         if not tags.get("rua"):
-            wrong = f"p={policy[:20]}" if policy else "no p="
+            wrong = f"sp={below[:20]}" if policy in POLICIES else f"p={policy[:20]}"
+            wrong = wrong if "p" in tags else "no p="
             raise BadTagsError(f"{wrong}, where none, quarantine or reject has to stand")
-        policy = "none"
-    below = tags.get("sp", "").lower()
+        policy = below = "none"
     return Policy(
         policy,
-        below if below in _POLICIES else policy,
+        below,
         tags.get("aspf", "r").lower() == "s",
         tags.get("adkim", "r").lower() == "s",
         tags.get("psd", "").lower() or None,

@@ -6,10 +6,11 @@ import ipaddress
 import re
 from typing import Union
 
-from sysmail.host.port import Answer, Resolver
+from sysmail.host.port import FOUND, Answer, Resolver
 
 __all__ = [
     "Address",
+    "Published",
     "Remembering",
     "address_kind",
     "addresses_of",
@@ -38,6 +39,19 @@ class Remembering:
         if key not in self._known:
             self._known[key] = self._resolver.lookup(*key)
         return self._known[key]
+
+
+class Published:
+    """DNS as it will be with one TXT record in place of all those of a name."""
+
+    def __init__(self, resolver: Resolver, name: str, text: str) -> None:
+        self._resolver, self._name, self._text = resolver, name.lower().rstrip("."), text
+
+    def lookup(self, name: str, kind: str) -> Answer:
+        """The new record where it is asked for, else what DNS says."""
+        if kind == "TXT" and name.lower().rstrip(".") == self._name:
+            return Answer(FOUND, (self._text,))
+        return self._resolver.lookup(name, kind)
 
 
 def address_kind(address: Address) -> str:

@@ -49,12 +49,17 @@ def signers(config: Mapping[str, str], sender: str, read: Read) -> list[Signer]:
         return _by_tables(config, sender, read)
     domains = _values(config.get("domain", ""), read)
     wanted = sender.rpartition("@")[2].lower()
-    above = config.get("subdomains", "no").lower() in ("yes", "true", "1")
+    above = _is_on(config, "subdomains")
     return [
         Signer(domain.lower(), config.get("selector", "default"), config.get("keyfile", ""))
         for domain in domains
         if domain.lower() == wanted or (above and wanted.endswith("." + domain.lower()))
     ]
+
+
+def _is_on(config: Mapping[str, str], name: str) -> bool:
+    """A switch, off where it is not set. OpenDKIM looks at the first letter of its value alone."""
+    return config.get(name, "no").lower().startswith(("t", "y", "1"))
 
 
 def _by_tables(config: Mapping[str, str], sender: str, read: Read) -> list[Signer]:
@@ -67,7 +72,7 @@ def _by_tables(config: Mapping[str, str], sender: str, read: Read) -> list[Signe
         rows = _rows(config["signingtable"], read)
         names = _names(rows, sender.lower(), is_pattern=is_pattern)
     found = []
-    for name in names[: None if config.get("multiplesignatures") else 1]:
+    for name in names[: None if _is_on(config, "multiplesignatures") else 1]:
         parts = keys.get(name, "").split(":", 2)
         if len(parts) == 3:
             signer = domain if parts[0] == "%" else parts[0].lower()

@@ -37,8 +37,11 @@ def reverse_dns(resolver: Resolver, way: Way, helo: str) -> Verdict:
 
 
 def _confirmed(resolver: Resolver, name: str, address: Address, helo: str) -> Verdict:
-    record = pointer(address, helo)
-    owner = f"whoever owns the address (its provider) publishes: {record}"
+    kind = address_kind(address)
+    forth = resolver.lookup(helo, kind)
+    owner = f"whoever owns the address (its provider) publishes: {pointer(address, helo)}"
+    if forth.status != UNANSWERED and address not in addresses_of(resolver, helo, kind):
+        owner += f"; and publish: {address_record(helo, address)}"
     back = resolver.lookup(address.reverse_pointer, "PTR")
     if back.status == UNANSWERED:
         return Verdict(name, UNKNOWN, f"the name of {address}: {back.why}", RESOLVER)
@@ -52,15 +55,16 @@ def _confirmed(resolver: Resolver, name: str, address: Address, helo: str) -> Ve
             (n for n in names if is_qualified(n) and address in _forward(resolver, n, address)), ""
         )
         if other:
-            more = f"; or let Postfix greet with that name: hostname = {other!r} in the policy"
+            more = (
+                "; or let Postfix greet with that name, if you can publish SPF for it: "
+                f'hostname = "{other}" in the policy'
+            )
         return Verdict(
             name,
             FAIL,
             f"{address} is called {', '.join(names[:4])}, and Postfix greets as {helo}",
-            owner + more.replace("'", '"'),
+            owner + more,
         )
-    kind = address_kind(address)
-    forth = resolver.lookup(helo, kind)
     if forth.status == UNANSWERED:
         return Verdict(name, UNKNOWN, f"{kind} of {helo}: {forth.why}", RESOLVER)
     if address not in addresses_of(resolver, helo, kind):

@@ -22,7 +22,7 @@ from sysmail.deliverability.spf_record import (
 )
 from sysmail.host.port import ABSENT, UNANSWERED, Answer, Resolver
 
-__all__ = ["Client", "Outcome", "check_host"]
+__all__ = ["MOST_NAMES", "Client", "Outcome", "check_host"]
 
 MOST_LOOKUPS = 10
 MOST_VOID_LOOKUPS = 2

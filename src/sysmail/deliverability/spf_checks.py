@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from sysmail.deliverability.names import Address, is_qualified
+import ipaddress
+
+from sysmail.deliverability.names import Address, Published, is_qualified
 from sysmail.deliverability.origin import Origin
-from sysmail.deliverability.records import LONGEST, shown, txt
+from sysmail.deliverability.records import LONGEST, txt
 from sysmail.deliverability.reverse import RESOLVER
-from sysmail.deliverability.spf import Client, Outcome, check_host
+from sysmail.deliverability.spf import MOST_NAMES, Client, Outcome, check_host
+from sysmail.deliverability.spf_merge import looks_like_spf, merged
 from sysmail.deliverability.spf_record import BadRecordError, is_spf, read_spf
 from sysmail.host.port import Resolver
 from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
@@ -14,6 +17,8 @@ from sysmail.report import FAIL, PASS, UNKNOWN, Verdict
 __all__ = ["spf", "spf_helo"]
 
 ADDRESS = "say the address that others see with `--address ADDRESS`"
+STRANGER = Client(ipaddress.ip_address("192.0.2.255"), "a@stranger.invalid", "stranger.invalid")
+"""Somebody whom no record names (RFC 5737), so that all of a record is looked at."""
 
 
 def spf(resolver: Resolver, origin: Origin) -> Verdict:
@@ -44,7 +49,7 @@ def _check(resolver: Resolver, origin: Origin, name: str, domain: str, sender: s
     evidence = f"{domain}: {evidence}"
     words = {outcome.result for outcome in results.values()}
     if words - {"pass", "temperror"}:
-        return Verdict(name, FAIL, evidence, _remedy(resolver, origin, domain, results))
+        return Verdict(name, FAIL, evidence, _remedy(resolver, origin, domain, sender, results))
     if "temperror" in words:
         return Verdict(name, UNKNOWN, evidence, RESOLVER)
     if not results or origin.hidden:
@@ -53,39 +58,61 @@ def _check(resolver: Resolver, origin: Origin, name: str, domain: str, sender: s
 
 
 def _line(address: Address, outcome: Outcome) -> str:
-    why = outcome.why if len(outcome.why) <= 160 else outcome.why[:157] + "..."
-    return f"{address} {outcome.result} ({why})"
+    return f"{address} {outcome.result} ({_cut(outcome.why)})"
+
+
+def _cut(why: str) -> str:
+    return why if len(why) <= 160 else why[:157] + "..."
 
 
 def _remedy(
-    resolver: Resolver, origin: Origin, domain: str, results: dict[Address, Outcome]
+    resolver: Resolver, origin: Origin, domain: str, sender: str, results: dict[Address, Outcome]
 ) -> str:
-    """The record with which every address that is known passes."""
-    records = [text for text in resolver.lookup(domain, "TXT").values if is_spf(text)]
+    """The record with which every address that is known passes, evaluated before it is told."""
+    texts = resolver.lookup(domain, "TXT").values
+    seen = [text for text in texts if is_spf(text)]
+    records = seen or [text for text in texts if looks_like_spf(text)]
     wanted = [_mechanism(a) for a, outcome in results.items() if outcome.result != "pass"]
+    left_out: tuple[str, ...] = ()
     if not records:
-        return "publish: " + txt(domain, _new(resolver, origin, domain))
-    if len(records) > 1:
-        terms = list(dict.fromkeys(term for text in records for term in text.split()[1:]))
-        last = [term for term in terms if term.lower().lstrip("+-~?") == "all"][:1] or ["~all"]
-        kept = [term for term in terms if term.lower().lstrip("+-~?") != "all"]
-        text = " ".join(["v=spf1", *dict.fromkeys([*wanted, *kept]), *last])
-        return _told(domain, text, wanted, f"publish one record in place of the {len(records)}: ")
+        words, text = "publish", _new(resolver, origin, domain)
+    elif len(seen) == 1 and _is_valid(seen[0]):
+        kept = [term for term in seen[0].split(" ")[1:] if term and term not in wanted]
+        words, text = "change the record to", " ".join(["v=spf1", *wanted, *kept])
+    else:
+        one = merged(resolver, records, wanted)
+        words, text, left_out = "correct the record to", one.text, one.left_out
+        if len(records) > 1:
+            words = f"publish one record in place of the {len(records)}"
+    notes = [] if seen or not records else ["nobody sees it: v=spf1 and a space come first"]
+    if left_out:
+        more = f", {len(left_out) - 6} more" if len(left_out) > 6 else ""
+        notes.append(f"left out: {', '.join(left_out[:6])}{more}")
+    after = Published(resolver, domain, text)
+    passes = all(
+        check_host(after, Client(a, sender, origin.helo), domain).result == "pass" for a in results
+    )
+    if len(text) > LONGEST or not passes:
+        if words == "change the record to":
+            return f"add to the SPF record of {domain}, right after v=spf1: {' '.join(wanted)}"
+        record = f"one record, with these right after v=spf1: {' '.join(wanted)}"
+        return f"{domain} needs {record}{_in_brackets(notes)}"
+    others = check_host(after, STRANGER, domain)
+    if others.result == "permerror":
+        notes.append(f"to other senders it is still an error, to be mended: {_cut(others.why)}")
+    return f"{words}{_in_brackets(notes)}: {txt(domain, text)}"
+
+
+def _in_brackets(notes: list[str]) -> str:
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+def _is_valid(text: str) -> bool:
     try:
-        read_spf(records[0])
-    except BadRecordError as error:
-        return (
-            f"correct the record, {shown(records)}: {error}; a plain one is: "
-            f"{txt(domain, _new(resolver, origin, domain))}"
-        )
-    text = " ".join(["v=spf1", *wanted, *records[0].split()[1:]])
-    return _told(domain, text, wanted, "change the record to: ")
-
-
-def _told(domain: str, text: str, wanted: list[str], words: str) -> str:
-    if len(text) > LONGEST:
-        return f"add to the SPF record of {domain}, right after v=spf1: {' '.join(wanted)}"
-    return words + txt(domain, text)
+        read_spf(text)
+    except BadRecordError:
+        return False
+    return True
 
 
 def _new(resolver: Resolver, origin: Origin, domain: str) -> str:
@@ -94,11 +121,13 @@ def _new(resolver: Resolver, origin: Origin, domain: str) -> str:
     A domain that takes mail is one of people, also where this host is called like it.
     """
     mine = [_mechanism(address) for address in origin.addresses]
-    mx = ["mx"] if resolver.lookup(domain, "MX").values else []
+    mx = len(resolver.lookup(domain, "MX").values)
     if not mx and (origin.own_domain or domain != origin.domain):
         return " ".join(["v=spf1", *mine, "-all"])
-    return " ".join(["v=spf1", *mx, *mine, "~all"])
+    return " ".join(["v=spf1", *mine, *(["mx"] if 0 < mx <= MOST_NAMES else []), "~all"])
 
 
 def _mechanism(address: Address) -> str:
-    return f"ip{address.version}:{address}"
+    # Receivers take an IPv4 address within IPv6 for the IPv4 address (RFC 7208, 5).
+    plain = (address.ipv4_mapped if address.version == 6 else None) or address
+    return f"ip{plain.version}:{plain}"
