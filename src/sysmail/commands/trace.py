@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Optional
 
 from sysmail import queue
@@ -10,6 +12,7 @@ from sysmail.host.port import Reader
 from sysmail.report import Problem, Report
 from sysmail.trace.collect import Found, find, logs
 from sysmail.trace.journal import Journal, suppressed
+from sysmail.trace.log import Log
 from sysmail.trace.narrate import as_data
 from sysmail.trace.story import DELIVERED, FAILED, WAITING, Story, worst
 
@@ -40,8 +43,15 @@ def run(reader: Reader, query: str, log_file: str = "") -> Report:
     found = find(places, query)
     waiting = {} if log_file or reader.which("postqueue") is None else _queue(reader)
     if found is None:
-        return _not_found(query, [place.name for place in places], waiting, reader)
-    return _report(reader, query, found, waiting)
+        report = _not_found(query, [place.name for place in places], waiting, reader)
+    else:
+        report = _report(reader, query, found, waiting)
+    return replace(report, notes=(*report.notes, *_unread(places)))
+
+
+def _unread(places: Sequence[Log]) -> list[str]:
+    failures = [error for log in places for error in log.unread.values()]
+    return [f"{error.message}; what is missing here may have been in it" for error in failures]
 
 
 def _queue(reader: Reader) -> dict[str, queue.Message]:

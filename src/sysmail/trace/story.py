@@ -24,6 +24,7 @@ __all__ = [
     "Remark",
     "Story",
     "outcome_of",
+    "outcome_of_status",
     "session_after",
     "stories",
     "worst",
@@ -158,9 +159,14 @@ def _names(attempt: Attempt) -> tuple[str, str]:
 
 def outcome_of(attempt: Attempt) -> str:
     """What one attempt came to."""
-    if attempt.status in _BAD or attempt.program.endswith("/discard"):
+    return outcome_of_status(attempt.status, attempt.program)
+
+
+def outcome_of_status(status: str, program: str) -> str:
+    """What an attempt came to that a program logged with this status."""
+    if status in _BAD or program.endswith("/discard"):
         return FAILED
-    return DELIVERED if attempt.status in _GOOD else WAITING
+    return DELIVERED if status in _GOOD else WAITING
 
 
 def worst(outcomes: Iterable[str]) -> str:
