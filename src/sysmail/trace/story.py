@@ -122,6 +122,8 @@ class Story:
     ended: str = ""
     end: Optional[float] = None
     identified: Optional[float] = None
+    refused: set[str] = field(default_factory=set)
+    """Recipients, in lower case, that smtpd(8) refused while it took the message for others."""
 
     @property
     def whole(self) -> bool:
@@ -145,6 +147,9 @@ class Story:
             if not recipient or recipient.lower() in _names(attempt)
         ]
         found = [outcome_of(attempt) for attempt in last]
+        taken = {name for attempt in last for name in _names(attempt)}
+        wanted = {recipient.lower()} if recipient else self.refused
+        found += [FAILED] * len(self.refused & wanted - taken)
         if self.ended == "deleted" or self.expired is not None:
             found = [FAILED if each == WAITING else each for each in found] or [FAILED]
         if not found:
@@ -325,6 +330,8 @@ def _reject(story: Story, line: LogLine, facts: dict[str, str]) -> None:
     whole = answer.startswith(("END-OF-MESSAGE", "DATA", "END-OF-HEADER", "header", "body"))
     if whole or line.queue_id == "NOQUEUE" or facts["verb"] == "discard":
         story.ended, story.end = "refused", line.time
+    elif "to" in facts:
+        story.refused.add(facts["to"].lower())
 
 
 _TAKERS = {
