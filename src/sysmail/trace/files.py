@@ -68,7 +68,8 @@ class FileLog:
 
     def of(self, queue_id: str) -> list[LogLine]:
         """The lines that name a queue id, back to the beginning of its newest message."""
-        text = [f": {queue_id}".encode()]
+        # Behind the program, or what RFC 5424 has there; not every word that looks like one.
+        text = [f"{before} {queue_id}".encode() for before in (":", "-", "]")]
         # What somebody asks for is most often of late.
         near = list(islice(self._backwards(0, text, None, LATELY), LIMIT))
         lines = [line for line in reversed(near) if _names(line, queue_id)]
@@ -124,7 +125,7 @@ class FileLog:
         """Every line of these messages: back to where each begins, and on to where each ends."""
         if not queue_ids or not near:
             return []
-        texts = [f": {queue_id}: ".encode() for queue_id in queue_ids]
+        texts = [f" {queue_id}: ".encode() for queue_id in queue_ids]
         first = min(line.place for line in near)
         wanted = _Wanted(queue_ids, {line.queue_id: line.place for line in near}, notices=notices)
         # On first: only what did not begin since has to be looked for before.
@@ -167,7 +168,7 @@ class FileLog:
     def session(self, program: str, pid: int, place: tuple[int, int], time: float) -> list[LogLine]:
         """The lines about the last TLS session of a process before that place."""
         del time
-        texts = [f" {program}[{pid}]: ".encode()]
+        texts = [f" {program}[{pid}]: ".encode(), f" {program} {pid} ".encode()]
         turn, offset = -place[0], place[1]
         before = self._backwards(turn, texts, offset, PROCESS)
         if offset < PROCESS and turn + 1 < len(self._paths):
