@@ -70,6 +70,13 @@ SAID = [
 """What a server repeats is no recipient."""
 
 
+def _logged(lines: Sequence[str]) -> FakeHost:
+    host = FakeHost()
+    host.clock = NOW
+    host.put("/var/log/mail.log", text(list(lines)))
+    return host
+
+
 def _ids(report: Report) -> list[str]:
     return [message["queue_id"] for message in report.details["messages"]]
 
@@ -183,3 +190,93 @@ def test_a_log_of_which_nothing_can_be_read(tmp_path: Path) -> None:
     with pytest.raises(HostError) as caught:
         trace.run(_Clocked(), OPS, str(tmp_path / "mail.log.1.gz"))
     assert caught.value.code == "log-not-read"
+
+
+def test_two_names_of_one_mailbox() -> None:
+    """root and postmaster of one message, both rewritten to the admin, are told of both."""
+    start = "Nov 22 10:00:00 web1 postfix"
+    result = "relay=mx[192.0.2.1]:25, delay=1, delays=0/0/0/1, dsn={}, status={} (250 ok)"
+    lines = [
+        f"{start}/pickup[1]: 8F3D92A0FF: uid=1000 from=<a@web1>",
+        f"{start}/cleanup[2]: 8F3D92A0FF: message-id=<x@web1>",
+        f"{start}/qmgr[3]: 8F3D92A0FF: from=<a@web1>, size=300, nrcpt=2 (queue active)",
+        f"{start}/smtp[4]: 8F3D92A0FF: to=<{OPS}>, orig_to=<root>, "
+        + result.format("2.0.0", "sent"),
+        f"{start}/smtp[4]: 8F3D92A0FF: to=<{OPS}>, orig_to=<postmaster>, "
+        + result.format("5.1.1", "bounced"),
+        f"{start}/qmgr[3]: 8F3D92A0FF: removed",
+    ]
+    for query, exit_code in (("root", 0), ("postmaster", 1), (OPS, 1), ("8F3D92A0FF", 1)):
+        report = trace.run(_logged(lines), query)
+        assert report.exit_code == exit_code, query
+        told = report.details["messages"][0]["recipients"]
+        assert [each["original"] for each in told] == ["root", "postmaster"]
+
+
+def test_older_deliveries_beside_refusals_are_counted_as_what_they_are() -> None:
+    """Where refusals at the entrance are newer, messages that are only counted stay delivered."""
+    lines = [
+        line for number in range(5) for line in _message(f"8F3D92A0{number:02}", "a@b", OPS, day=20)
+    ]
+    lines += [
+        "Nov 22 10:00:00 web1 postfix/smtpd[88]: NOQUEUE: reject: RCPT from x[::1]: 554 no; "
+        f"from=<a@b> to=<{OPS}> proto=ESMTP helo=<app>"
+    ] * 3
+    report = trace.run(_logged(lines), OPS)
+    assert report.details["others"]["counts"] == {"delivered": 3}
+    assert [m["outcome"] for m in report.details["messages"]] == ["delivered"] * 2 + ["failed"] * 3
+
+
+def test_a_recipient_of_what_was_queued_anew() -> None:
+    """Each message is told once, and the one that was queued anew as what it came to."""
+    start = "Nov 22 10:00:00 web1 postfix"
+    lines = [
+        *_message("8F3D92A0AA", "a@b", OPS, day=20)[:3],
+        f"{start}/smtp[4]: 8F3D92A0AA: to=<{OPS}>, relay=none, delay=1, delays=0/0/1/0, dsn=4.4.1,"
+        " status=deferred (connect to mx[192.0.2.1]:25: Connection refused)",
+        f"{start}/postsuper[5]: 8F3D92A0AA: requeued",
+        f"{start}/pickup[1]: 8F3D92A0BB: uid=0 from=<a@b> orig_id=8F3D92A0AA",
+        *_message("8F3D92A0BB", "a@b", OPS)[1:],
+        f"{start}/pickup[1]: 8F3D92A0CC: uid=0 from=<a@b>",
+        f"{start}/smtp[4]: 8F3D92A0CC: to=<{OPS}>, relay=none, delay=1, delays=0/0/1/0, dsn=4.4.1,"
+        " status=deferred (connect to mx[192.0.2.1]:25: Connection refused)",
+    ]
+    report = trace.run(_logged(lines), OPS)
+    told = [(m["queue_id"], m["outcome"]) for m in report.details["messages"]]
+    assert told == [
+        ("8F3D92A0AA", "delivered"),
+        ("8F3D92A0BB", "delivered"),
+        ("8F3D92A0CC", "waiting"),
+    ]
+    assert report.exit_code == 3
+
+
+def test_a_recipient_whom_only_the_queue_knows() -> None:
+    """What is held before its first try is waiting, and no unknown message."""
+    host = _logged(_message("8F3D92A0AA", "a@b", "other@y"))
+    entry = {"queue_id": "8F3D92A0BB", "queue_name": "hold", "arrival_time": 1, "message_size": 1}
+    recipients = [{"address": OPS}]
+    host.answer("postqueue", json.dumps({**entry, "sender": "", "recipients": recipients}) + "\n")
+    for query in (OPS, OPS.upper(), f"<{OPS}>"):
+        report = trace.run(host, query)
+        assert (report.exit_code, report.errors[0].code) == (3, "message-not-logged")
+        assert "8F3D92A0BB" in report.errors[0].message
+    host.put("/var/log/mail.log", text(_message("8F3D92A0AA", "a@b", OPS)))
+    assert trace.run(host, OPS).notes[0].startswith("1 more for this recipient in the queue")
+    entry["queue_id"] = "8F3D92A0AA"
+    host.answer("postqueue", json.dumps({**entry, "sender": "", "recipients": recipients}) + "\n")
+    assert not trace.run(host, OPS).notes
+
+
+def test_a_message_that_waited_over_new_year() -> None:
+    """Stamps without a year, in files of both years, are told in order."""
+    host = FakeHost()
+    host.clock = NOW + 45 * 86400  # January 6
+    lines = _message("8F3D92A0AA", "a@b", OPS)
+    for path, part in (("/var/log/mail.log.1", lines[:3]), ("/var/log/mail.log", lines[3:])):
+        day = "Dec 31 23:59:50" if path.endswith("1") else "Jan  1 00:00:20"
+        host.put(path, text([line.replace("Nov 22 10:00:00", day) for line in part]))
+    for query in (OPS, "8F3D92A0AA"):
+        message = trace.run(host, query).details["messages"][0]
+        assert message["last"] - message["first"] == 30
+        assert message["outcome"] == "delivered"

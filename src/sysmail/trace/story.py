@@ -130,9 +130,13 @@ class Story:
         """Whether its beginning is there."""
         return self.entrance is not None or bool(self.message_id)
 
-    def by_recipient(self) -> dict[str, Attempt]:
-        """The last attempt for each recipient, in order of the first."""
-        return {attempt.recipient: attempt for attempt in self.attempts}
+    def by_recipient(self) -> dict[tuple[str, str], Attempt]:
+        """The last attempt for each recipient, in order of the first.
+
+        Two that were rewritten to one address are still two: each is tried (cleanup(8),
+        enable_original_recipient).
+        """
+        return {(attempt.recipient, attempt.original): attempt for attempt in self.attempts}
 
     def outcome(self, recipient: str = "") -> str:
         """What became of it, for everybody or for one recipient: delivered, failed or waiting.
@@ -153,7 +157,7 @@ class Story:
         if self.ended == "deleted" or self.expired is not None:
             found = [FAILED if each == WAITING else each for each in found] or [FAILED]
         if not found:
-            return DELIVERED if recipient and self.ended == "removed" and last else WAITING
+            return WAITING
         known = self.ended == "removed" or len(last) >= (self.recipients or 1) or recipient
         return worst([*found, *([] if known else [WAITING])])
 
