@@ -192,6 +192,16 @@ def test_a_log_of_which_nothing_can_be_read(tmp_path: Path) -> None:
     assert caught.value.code == "log-not-read"
 
 
+def test_another_log_beside_one_that_cannot_be_read() -> None:
+    """What it has is believed, and the note says once what was not read."""
+    host = _logged(_message("8F3D92A0AA", "a@b", OPS))
+    host.put_directory("/run/systemd/system")
+    host.answer("journalctl", "", 124, "journalctl: no answer in 120 s")
+    report = trace.run(host, OPS)
+    assert (report.exit_code, len(report.notes)) == (0, 1)
+    assert "the journal could not be read" in report.notes[0]
+
+
 def test_two_names_of_one_mailbox() -> None:
     """root and postmaster of one message, both rewritten to the admin, are told of both."""
     start = "Nov 22 10:00:00 web1 postfix"

@@ -50,8 +50,8 @@ def run(reader: Reader, query: str, log_file: str = "") -> Report:
 
 
 def _unread(places: Sequence[Log]) -> list[str]:
-    failures = [error for log in places for error in log.unread.values()]
-    return [f"{error.message}; what is missing here may have been in it" for error in failures]
+    failures = dict.fromkeys(error.message for log in places for error in log.unread.values())
+    return [f"{message}; what is missing here may have been in it" for message in failures]
 
 
 def _queue(reader: Reader) -> dict[str, queue.Message]:
