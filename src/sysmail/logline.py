@@ -1,8 +1,9 @@
 """A line of a mail log: when, which program, and what it said.
 
-Traditional syslog, which Postfix's own log file shares (postlogd(8)), and
-RFC 3339 or ISO stamps. Traditional stamps have no year and no zone: they are
-local time, and of the latest year in which they are not in the future.
+Traditional syslog, which Postfix's own log file shares (postlogd(8)), with
+traditional, RFC 3339 or ISO stamps, and RFC 5424; with the priority or without.
+Traditional stamps have no year and no zone: they are local time, and of the
+latest year in which they are not in the future.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(
 _REST = re.compile(
     r" (?:\S+ )(?:[a-z0-9]+\.[a-z]+ )?([^\s\[:]+)(?:\[(\d{1,10})\])?: (.*)$", re.DOTALL
 )
+_PRIORITY = re.compile(r"<\d{1,3}>(1 )?")
+# Name, process and message id, and structured data (RFC 5424, 6).
+_REST_5424 = re.compile(
+    r" \S+ (\S+) (\S+) \S+ (?:-|(?:\[(?:[^\]\\]|\\.)*\])+) \ufeff?(.*)$", re.DOTALL
+)
+_PID = re.compile(r"\d{1,10}")
 _QUEUE_ID = re.compile(r"([0-9A-F]{6,}|(?=[A-Za-z]*\d)[0-9A-Za-z]{10,}|NOQUEUE): ")
 LEAP = 29
 HOUR, SLACK = 3600.0, 60.0
@@ -72,10 +79,17 @@ def parse(line: str, latest: float, place: tuple[int, int] = (0, 0)) -> Optional
     found = _stamp(line, latest)
     if found is None:
         return None
-    rest = _REST.match(line, found[1])
+    form = _REST_5424 if line.startswith("<") and _is_5424(line) else _REST
+    rest = form.match(line, found[1])
     if rest is None:
         return None
-    return said(found[0], rest.group(1), int(rest.group(2) or 0), rest.group(3), None, place)
+    pid = int(rest.group(2)) if _PID.fullmatch(rest.group(2) or "") else 0
+    return said(found[0], rest.group(1), pid, rest.group(3), None, place)
+
+
+def _is_5424(line: str) -> bool:
+    priority = _PRIORITY.match(line)
+    return priority is not None and priority.group(1) is not None
 
 
 def moment(line: str, latest: float) -> Optional[float]:
@@ -86,10 +100,12 @@ def moment(line: str, latest: float) -> Optional[float]:
 
 def _stamp(line: str, latest: float) -> Optional[tuple[float, int]]:
     """The moment, and where in the line its stamp ends."""
-    iso = _ISO.match(line)
+    priority = _PRIORITY.match(line) if line.startswith("<") else None
+    start = priority.end() if priority is not None else 0
+    iso = _ISO.match(line, start)
     if iso is not None:
         return _iso(iso), iso.end()
-    match = _STAMP.match(line)
+    match = _STAMP.match(line, start)
     if match is None or match.group(1) not in _MONTHS:
         return None
     month, day = _MONTHS[match.group(1)], int(match.group(2))

@@ -491,6 +491,8 @@ def test_journal_is_asked_for_one_message_only() -> None:
         ("2025-11-22T10:00:00.5+01:00", "2026-01-01 00:00:00", "2025-11-22 09:00:00"),
         ("2025-11-22T10:00:00Z", "2026-01-01 00:00:00", "2025-11-22 10:00:00"),
         ("2025-11-22 10:00:00-0530", "2026-01-01 00:00:00", "2025-11-22 15:30:00"),
+        ("<22>Nov 22 10:00:00", "2025-11-22 12:00:00", "2025-11-22 10:00:00"),
+        ("<22>2025-11-22T10:00:00Z", "2026-01-01 00:00:00", "2025-11-22 10:00:00"),
     ],
 )
 def test_stamps(stamp: str, now: str, expected: str) -> None:
@@ -502,12 +504,36 @@ def test_stamps(stamp: str, now: str, expected: str) -> None:
     assert (line.daemon, line.pid, line.queue_id, line.text) == ("smtp", 7, "8F3D92A0C1", "x")
 
 
+@pytest.mark.parametrize(
+    ("head", "program", "pid"),
+    [
+        ("2025-11-22T10:00:00.5Z web1 postfix/smtp 7 - -", "postfix/smtp", 7),
+        ("2025-11-22T11:00:00+01:00 web1 postfix/smtp - ID7 -", "postfix/smtp", 0),
+        ('2025-11-22T10:00:00Z - - - - [a@1 b="c \\] \\" d"][e f=""]', "-", 0),
+        ("2025-11-22T10:00:00Z web1 postfix/smtp 7 - - \ufeff", "postfix/smtp", 7),
+    ],
+)
+def test_lines_of_rfc_5424(head: str, program: str, pid: int) -> None:
+    """With structured data or without, and what is not known as ``-``."""
+    space = "" if head.endswith("\ufeff") else " "
+    line = logline.parse(f"<22>1 {head}{space}8F3D92A0C1: a: [b] c", 0.0)
+    assert line is not None
+    assert time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(line.time)) == "2025-11-22 10:00:00"
+    assert (line.program, line.pid) == (program, pid)
+    assert (line.queue_id, line.text) == ("8F3D92A0C1", "a: [b] c")
+    assert logline.moment(f"<22>1 {head}", 0.0) == line.time
+
+
 _BEGUN = "*** ENVELOPE RECORDS 8F3D92A0C1 ***\n*** MESSAGE CONTENTS \nReceived: by h (Postfix"
 _MANY = "9" * 5000
 """More digits than int() takes."""
 
 
 @given(st.text())
+@example(f"<22>1 2025-11-22T10:00:00Z web1 postfix/smtp {_MANY} - - x")
+@example("<22>1 2025-11-22T10:00:00Z web1 postfix/smtp 1 - " + "[" * 5000)
+@example("<22>1 2025-11-22T10:00:00Z web1 postfix/smtp 1 - " + '[a b="' * 5000)
+@example("<22>1 - web1 postfix/smtp 1 - - x")
 @example(f"Nov {_MANY} 10:00:00 web1 postfix/smtp[1]: x")
 @example(f"Nov 22 10:00:00 web1 postfix/smtp[{_MANY}]: x")
 @example(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Optional
 
 from sysmail import queue
@@ -10,6 +12,7 @@ from sysmail.host.port import Reader
 from sysmail.report import Problem, Report
 from sysmail.trace.collect import Found, find, logs
 from sysmail.trace.journal import Journal, suppressed
+from sysmail.trace.log import Log
 from sysmail.trace.narrate import as_data
 from sysmail.trace.story import DELIVERED, FAILED, WAITING, Story, worst
 
@@ -40,8 +43,15 @@ def run(reader: Reader, query: str, log_file: str = "") -> Report:
     found = find(places, query)
     waiting = {} if log_file or reader.which("postqueue") is None else _queue(reader)
     if found is None:
-        return _not_found(query, [place.name for place in places], waiting, reader)
-    return _report(reader, query, found, waiting)
+        report = _not_found(query, [place.name for place in places], waiting, reader)
+    else:
+        report = _report(reader, query, found, waiting)
+    return replace(report, notes=(*report.notes, *_unread(places)))
+
+
+def _unread(places: Sequence[Log]) -> list[str]:
+    failures = dict.fromkeys(error.message for log in places for error in log.unread.values())
+    return [f"{message}; what is missing here may have been in it" for message in failures]
 
 
 def _queue(reader: Reader) -> dict[str, queue.Message]:
@@ -56,14 +66,12 @@ def _report(
 ) -> Report:
     address = query.strip("<>").lower() if found.kind == "recipient" else ""
     users = _users(reader, [*found.messages, *found.notices.values(), *found.parents.values()])
-    # What was queued anew came to what the message of the next queue id came to.
-    last = [s for s in found.messages if s.ended != "requeued"] or found.messages
-    outcome = worst(story.outcome(address) for story in last)
+    outcome = worst(_outcome(story, found.messages, address) for story in found.messages)
 
     def told(story: Story, depth: int = 0) -> dict[str, Any]:
         data = as_data(story, users)
         if not depth:
-            data["outcome"] = outcome if story.ended == "requeued" else story.outcome(address)
+            data["outcome"] = _outcome(story, found.messages, address)
         there = waiting.get(story.queue_id)
         data["queue"] = there.queue if there is not None else ""
         for notice in data["notices"]:
@@ -73,13 +81,16 @@ def _report(
         data["notice_about"] = as_data(parent, users) if parent is not None and not depth else None
         return data
 
+    shown = {story.queue_id for story in found.messages}
+    waits = _waiting_for(address, waiting) if address else []
+    more = sum(message.queue_id not in shown for message in waits)
     first = min(story.first for story in found.messages)
     dropped = suppressed(reader, first - 60) if found.log == Journal.name else 0
     return Report(
         "trace",
         outcome,
         _EXITS[outcome],
-        notes=_notes(found, dropped),
+        notes=_notes(found, dropped, more),
         details={
             "query": query,
             "kind": found.kind,
@@ -92,8 +103,22 @@ def _report(
     )
 
 
-def _notes(found: Found, dropped: int) -> tuple[str, ...]:
+def _outcome(story: Story, messages: Sequence[Story], address: str) -> str:
+    """What a message came to; one that was queued anew to what it came to under its next id."""
+    for _ in messages:
+        after = [
+            s for s in messages if s.entrance is not None and s.entrance.former == story.queue_id
+        ]
+        if story.ended != "requeued" or not after:
+            break
+        story = after[-1]
+    return story.outcome(address)
+
+
+def _notes(found: Found, dropped: int, more: int) -> tuple[str, ...]:
     notes: list[str] = []
+    if more:
+        notes.append(f"{more} more for this recipient in the queue: see `sysmail queue list`")
     if found.others.counts:
         summed = ", ".join(f"{count} {word}" for word, count in found.others.counts.items())
         notes.append(f"and other messages: {summed}")
@@ -114,16 +139,31 @@ def _users(reader: Reader, told: list[Story]) -> dict[int, str]:
     return found
 
 
+def _waiting_for(address: str, waiting: dict[str, queue.Message]) -> list[queue.Message]:
+    """What waits for a recipient; until it is tried, the log does not name him."""
+    wanted = address.lower()
+    return [m for m in waiting.values() if wanted in {r.address.lower() for r in m.recipients}]
+
+
 def _not_found(
     query: str, names: list[str], waiting: dict[str, queue.Message], reader: Reader
 ) -> Report:
     searched = ", ".join(names) or "no log, as there is none"
     there = waiting.get(query)
+    untried = _waiting_for(query.strip("<>"), waiting)
     if there is not None:
         problem = Problem(
             "message-not-logged",
             f"{query} waits in the queue ({there.queue}), and is not in the log: {searched}",
             f"see `sysmail queue show {query}`",
+        )
+    elif untried:
+        there = max(untried, key=lambda message: message.arrived)
+        problem = Problem(
+            "message-not-logged",
+            f"{there.queue_id} to {query} waits in the queue ({there.queue}), and the log does not "
+            f"have that it was tried: {searched}",
+            f"see `sysmail trace {there.queue_id}`",
         )
     else:
         problem = Problem(

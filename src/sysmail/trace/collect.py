@@ -21,7 +21,7 @@ from sysmail.trace.events import Tls, read
 from sysmail.trace.files import FileLog
 from sysmail.trace.journal import Journal
 from sysmail.trace.log import SHOWN, Log
-from sysmail.trace.story import DELIVERED, Attempt, Story, outcome_of, session_after, stories
+from sysmail.trace.story import DELIVERED, FAILED, Story, outcome_of, session_after, stories
 
 __all__ = ["Found", "Others", "find", "is_queue_id", "logs", "with_sessions"]
 
@@ -89,7 +89,7 @@ def find(places: Sequence[Log], query: str) -> Optional[Found]:
         try:
             found = _find_in(log, bare)
         except HostError as error:
-            trouble = error
+            trouble = log.unread[log.name] = error
             continue
         if found is not None:
             return found
@@ -147,52 +147,33 @@ def _by_text(log: Log, text: str) -> Optional[Found]:
     refused: list[LogLine] = []
     last: dict[str, str] = {}
     newest: dict[str, LogLine] = {}
-    for line in named.lines:
-        kind, outcome = _about(line, text)
-        if not kind:
-            continue
+    for each in named.mentions:
+        line = each.line
         if line.queue_id == "NOQUEUE":
             refused.append(line)
             continue
-        kinds.setdefault(line.queue_id, kind)
+        kinds.setdefault(line.queue_id, each.kind)
         newest.setdefault(line.queue_id, line)
-        if outcome:
-            last.setdefault(line.queue_id, outcome)
+        if each.outcome:
+            last.setdefault(line.queue_id, each.outcome)
     if not kinds and not refused:
         return None
     ids = list(kinds)[:SHOWN]
-    lines = log.around(ids, [newest[each] for each in ids])
-    told = [_nearest(stories(lines, each), newest[each]) for each in ids]
+    lines = log.around(ids, [newest[queue_id] for queue_id in ids])
+    told = [_nearest(stories(lines, queue_id), newest[queue_id]) for queue_id in ids]
     told += [stories([line], "NOQUEUE")[0] for line in refused[:SHOWN]]
-    shown = sorted(told, key=lambda story: story.first)[-SHOWN:]
-    counts: dict[str, int] = {}
-    for each in list(kinds)[SHOWN:]:
-        outcome = last.get(each, "waiting")
-        counts[outcome] = counts.get(outcome, 0) + 1
-    if len(told) > len(shown) or len(refused) > SHOWN:
-        counts["failed"] = counts.get("failed", 0) + len(told) - len(shown) + len(refused[SHOWN:])
+    told.reverse()
+    told.sort(key=lambda story: story.first)
     kind = "message-id" if "message-id" in kinds.values() else "recipient"
-    found = Found(kind, log.name, tuple(shown), others=Others(counts, named.complete))
+    counts: dict[str, int] = {}
+    for queue_id in list(kinds)[SHOWN:]:
+        outcome = last.get(queue_id, "waiting")
+        counts[outcome] = counts.get(outcome, 0) + 1
+    left = [story.outcome(text if kind == "recipient" else "") for story in told[:-SHOWN]]
+    for outcome in [*left, *[FAILED] * len(refused[SHOWN:])]:
+        counts[outcome] = counts.get(outcome, 0) + 1
+    found = Found(kind, log.name, tuple(told[-SHOWN:]), others=Others(counts, named.complete))
     return _completed(log, found, lines)
-
-
-def _about(line: LogLine, text: str) -> tuple[str, str]:
-    """What a line says of the text: message-id, or recipient with what came of it; or nothing."""
-    event = read(line.daemon, line.text)
-    facts = event.facts
-    if event.kind == "message-id":
-        return ("message-id", "") if facts["message_id"].strip("<>") == text else ("", "")
-    if event.kind in ("attempt", "reject"):
-        names = (facts.get("to", "").lower(), facts.get("original", "").lower())
-        if text.lower() in names:
-            if event.kind == "reject":
-                return "recipient", "failed"
-            return "recipient", outcome_of(_bare(line, facts["status"]))
-    return "", ""
-
-
-def _bare(line: LogLine, status: str) -> Attempt:
-    return Attempt(line.time, "", "", line.program, "", status, "", 0.0, (), "")
 
 
 def _nearest(told: Sequence[Story], line: LogLine) -> Story:
@@ -202,10 +183,7 @@ def _nearest(told: Sequence[Story], line: LogLine) -> Story:
 
 def _completed(log: Log, found: Found, lines: Sequence[LogLine]) -> Found:
     """With the notices that the messages caused, what they were requeued as, and TLS."""
-    messages = list(found.messages)
-    for story in found.messages:
-        if story.ended == "requeued":
-            messages += _requeued(log, story, lines)
+    messages = _with_successors(log, found.messages, lines)
     notices = dict(found.notices)
     _notices(log, messages, notices, DEPTH)
     left = SESSIONS
@@ -219,11 +197,22 @@ def _completed(log: Log, found: Found, lines: Sequence[LogLine]) -> Found:
     return replace(found, messages=tuple(messages), notices=notices)
 
 
-def _requeued(log: Log, story: Story, lines: Sequence[LogLine]) -> list[Story]:
-    own = [line for line in lines if line.queue_id == story.queue_id]
-    for line in log.successor(story.queue_id, own[-1]) if own else []:
-        return stories([line, *_later(log, line)], line.queue_id)[-1:]
-    return []
+def _with_successors(log: Log, messages: Sequence[Story], lines: Sequence[LogLine]) -> list[Story]:
+    """With what those that were queued anew became, each once."""
+    told = list(messages)
+    own = {line.queue_id: line for line in lines}
+    todo = [story for story in told if story.ended == "requeued"]
+    while todo:
+        former = todo.pop()
+        for line in log.successor(former.queue_id, own[former.queue_id]):
+            if any(story.queue_id == line.queue_id for story in told):
+                continue
+            more = [line, *_later(log, line)]
+            own[line.queue_id] = more[-1]
+            next_ = stories(more, line.queue_id)[-1:]
+            told += next_
+            todo += [story for story in next_ if story.ended == "requeued"]
+    return told
 
 
 def _later(log: Log, line: LogLine) -> list[LogLine]:

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Optional
 
+from sysmail.errors import HostError
 from sysmail.host.port import Found, Reader
 from sysmail.logline import LogLine, parse
 from sysmail.trace.events import certificate, read, tls
 from sysmail.trace.log import LIMIT, SHOWN, Named
+from sysmail.trace.naming import Mention, mentions, needles
 from sysmail.trace.story import stories
 
 __all__ = ["COMPRESSED", "FileLog", "rotated"]
@@ -57,6 +59,7 @@ class FileLog:
         """Find what there is."""
         self._reader = reader
         self.name = path
+        self.unread: dict[str, HostError] = {}
         self._paths = rotated(reader, path) or [path]
         now = reader.now()
         states = [reader.state(reader.link(p) or p, content=False) for p in self._paths]
@@ -65,7 +68,8 @@ class FileLog:
 
     def of(self, queue_id: str) -> list[LogLine]:
         """The lines that name a queue id, back to the beginning of its newest message."""
-        text = [f": {queue_id}".encode()]
+        # Behind the program, or what RFC 5424 has there; not every word that looks like one.
+        text = [f"{before} {queue_id}".encode() for before in (":", "-", "]")]
         # What somebody asks for is most often of late.
         near = list(islice(self._backwards(0, text, None, LATELY), LIMIT))
         lines = [line for line in reversed(near) if _names(line, queue_id)]
@@ -85,21 +89,21 @@ class FileLog:
         return lines[-LIMIT:]
 
     def naming(self, text: str) -> Named:
-        """The lines with ``<text>``, the newest first."""
-        needle = [f"<{text}>".encode()]
-        lines: list[LogLine] = []
+        """What names a recipient or a Message-ID, the newest first."""
+        wanted = [each.encode() for each in needles(text)]
+        found: list[Mention] = []
         for turn, path in enumerate(self._paths):
-            near = list(islice(self._backwards(turn, needle, None, LATELY), LIMIT))
+            near = list(islice(mentions(self._backwards(turn, wanted, None, LATELY), text), LIMIT))
             state = self._reader.state(self._reader.link(path) or path, content=False)
             rest = state is not None and state.size > LATELY and not path.endswith(COMPRESSED)
-            if rest and not _enough([*lines, *near]):
-                near = list(reversed(deque(self._forwards(turn, needle), LIMIT)))
-                rest = False
-            lines += near
-            if len(lines) >= LIMIT or _enough(lines):
-                older = rest or turn + 1 < len(self._paths) or len(lines) >= LIMIT
-                return Named(tuple(lines[:LIMIT]), complete=not older)
-        return Named(tuple(lines), complete=True)
+            if rest and not _enough([*found, *near]):
+                whole = deque(mentions(self._forwards(turn, wanted), text), LIMIT)
+                near, rest = list(reversed(whole)), False
+            found += near
+            if len(found) >= LIMIT or _enough(found):
+                older = rest or turn + 1 < len(self._paths) or len(found) >= LIMIT
+                return Named(tuple(found[:LIMIT]), complete=not older)
+        return Named(tuple(found), complete=True)
 
     def lately(self, texts: Sequence[str], since: float) -> list[LogLine]:
         """The lines since a moment that hold one of the texts; at most so far back as LATELY."""
@@ -108,7 +112,9 @@ class FileLog:
         for turn in reversed(range(len(self._paths[:2]))) if wanted else ():
             if turn and self._paths[turn].endswith(COMPRESSED):
                 continue
-            near = list(islice(self._backwards(turn, wanted, None, LATELY), LIMIT))
+            # Of what is being written nothing may be missing.
+            back = self._reader.search_back(self._paths[turn], wanted, None, LATELY)
+            near = list(islice(self._parsed(turn, back), LIMIT))
             # Stamps without fractions are up to a second early.
             found += [line for line in reversed(near) if line.time >= int(since)]
         return found
@@ -119,7 +125,7 @@ class FileLog:
         """Every line of these messages: back to where each begins, and on to where each ends."""
         if not queue_ids or not near:
             return []
-        texts = [f": {queue_id}: ".encode() for queue_id in queue_ids]
+        texts = [f" {queue_id}: ".encode() for queue_id in queue_ids]
         first = min(line.place for line in near)
         wanted = _Wanted(queue_ids, {line.queue_id: line.place for line in near}, notices=notices)
         # On first: only what did not begin since has to be looked for before.
@@ -162,7 +168,7 @@ class FileLog:
     def session(self, program: str, pid: int, place: tuple[int, int], time: float) -> list[LogLine]:
         """The lines about the last TLS session of a process before that place."""
         del time
-        texts = [f" {program}[{pid}]: ".encode()]
+        texts = [f" {program}[{pid}]: ".encode(), f" {program} {pid} ".encode()]
         turn, offset = -place[0], place[1]
         before = self._backwards(turn, texts, offset, PROCESS)
         if offset < PROCESS and turn + 1 < len(self._paths):
@@ -189,12 +195,23 @@ class FileLog:
     def _forwards(
         self, turn: int, texts: Sequence[bytes], start: int = 0, end: Optional[int] = None
     ) -> Iterator[LogLine]:
-        return self._parsed(turn, self._reader.search(self._paths[turn], texts, start, end))
+        found = self._parsed(turn, self._reader.search(self._paths[turn], texts, start, end))
+        return self._readable(turn, found)
 
     def _backwards(
         self, turn: int, texts: Sequence[bytes], end: Optional[int], reach: int
     ) -> Iterator[LogLine]:
-        return self._parsed(turn, self._reader.search_back(self._paths[turn], texts, end, reach))
+        found = self._parsed(turn, self._reader.search_back(self._paths[turn], texts, end, reach))
+        return self._readable(turn, found)
+
+    def _readable(self, turn: int, found: Iterator[LogLine]) -> Iterator[LogLine]:
+        """As far as a file can be read; HostError where none of them can."""
+        try:
+            yield from found
+        except HostError as error:
+            self.unread[self._paths[turn]] = error
+            if len(self.unread) == len(self._paths):
+                raise
 
     def _parsed(self, turn: int, found: Iterator[Found]) -> Iterator[LogLine]:
         for each in found:
@@ -253,5 +270,6 @@ def _names(line: LogLine, queue_id: str) -> bool:
     return event.kind == "notice" and event.facts["child"] == queue_id
 
 
-def _enough(lines: Sequence[LogLine]) -> bool:
-    return len({line.queue_id for line in lines if line.queue_id not in ("", "NOQUEUE")}) >= SHOWN
+def _enough(found: Sequence[Mention]) -> bool:
+    """Whether these are of so many messages as are told; what was refused has no queue id."""
+    return len({each.line.queue_id for each in found} - {"NOQUEUE"}) >= SHOWN

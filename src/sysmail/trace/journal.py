@@ -12,6 +12,7 @@ from sysmail.host.port import Reader
 from sysmail.logline import LogLine, said
 from sysmail.maillog import by_owner
 from sysmail.trace.log import LIMIT, Named
+from sysmail.trace.naming import mentions, needles
 
 __all__ = ["Journal", "arrival_of", "suppressed"]
 
@@ -54,15 +55,16 @@ class Journal:
     def __init__(self, reader: Reader, owner: str = "") -> None:
         """Nothing is asked yet. ``owner`` is mail_owner of Postfix, where that is known."""
         self._reader, self._owner = reader, owner
+        self.unread: dict[str, HostError] = {}
 
     def of(self, queue_id: str) -> list[LogLine]:
         """The lines that name a queue id."""
         return self._of_messages(rf"\b{re.escape(queue_id)}\b", _since([queue_id]))
 
     def naming(self, text: str) -> Named:
-        """The lines with ``<text>``, the newest first."""
-        lines = self._lines(_UNITS, f"<{_quoted(text)}>", None)
-        return Named(tuple(reversed(lines)), len(lines) < LIMIT)
+        """What names a recipient or a Message-ID, the newest first."""
+        lines = self._lines(_UNITS, "|".join(map(_quoted, needles(text))), None)
+        return Named(tuple(mentions(reversed(lines), text)), len(lines) < LIMIT)
 
     def lately(self, texts: Sequence[str], since: float) -> list[LogLine]:
         """The lines since a moment that hold one of the texts."""

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sysmail.errors import HostError
 from sysmail.logline import LogLine
+from sysmail.trace.naming import Mention
 
 __all__ = ["LIMIT", "SHOWN", "Log", "Named"]
 
@@ -19,9 +21,9 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Named:
-    """Lines that name a text, the newest first; ``complete`` where the log has no older ones."""
+    """What names a text, the newest first; ``complete`` where the log has no older ones."""
 
-    lines: tuple[LogLine, ...]
+    mentions: tuple[Mention, ...]
     complete: bool
 
 
@@ -29,12 +31,14 @@ class Log(Protocol):
     """Where a host's mail log is kept."""
 
     name: str
+    unread: dict[str, HostError]
+    """What of it could not be read; the rest of it is told all the same."""
 
     def of(self, queue_id: str) -> list[LogLine]:
         """The lines that name a queue id, back to the beginning of its newest message."""
 
     def naming(self, text: str) -> Named:
-        """The lines with ``<text>``; older parts are left out once enough messages are found."""
+        """What names a recipient or a Message-ID; nothing older once enough messages are found."""
 
     def lately(self, texts: Sequence[str], since: float) -> list[LogLine]:
         """The lines since a moment (seconds since the epoch) that hold one of the texts."""

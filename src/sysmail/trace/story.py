@@ -24,6 +24,7 @@ __all__ = [
     "Remark",
     "Story",
     "outcome_of",
+    "outcome_of_status",
     "session_after",
     "stories",
     "worst",
@@ -121,15 +122,21 @@ class Story:
     ended: str = ""
     end: Optional[float] = None
     identified: Optional[float] = None
+    refused: set[str] = field(default_factory=set)
+    """Recipients, in lower case, that smtpd(8) refused while it took the message for others."""
 
     @property
     def whole(self) -> bool:
         """Whether its beginning is there."""
         return self.entrance is not None or bool(self.message_id)
 
-    def by_recipient(self) -> dict[str, Attempt]:
-        """The last attempt for each recipient, in order of the first."""
-        return {attempt.recipient: attempt for attempt in self.attempts}
+    def by_recipient(self) -> dict[tuple[str, str], Attempt]:
+        """The last attempt for each recipient, in order of the first.
+
+        Two that were rewritten to one address are still two: each is tried (cleanup(8),
+        enable_original_recipient).
+        """
+        return {(attempt.recipient, attempt.original): attempt for attempt in self.attempts}
 
     def outcome(self, recipient: str = "") -> str:
         """What became of it, for everybody or for one recipient: delivered, failed or waiting.
@@ -144,10 +151,13 @@ class Story:
             if not recipient or recipient.lower() in _names(attempt)
         ]
         found = [outcome_of(attempt) for attempt in last]
+        taken = {name for attempt in last for name in _names(attempt)}
+        wanted = {recipient.lower()} if recipient else self.refused
+        found += [FAILED] * len(self.refused & wanted - taken)
         if self.ended == "deleted" or self.expired is not None:
             found = [FAILED if each == WAITING else each for each in found] or [FAILED]
         if not found:
-            return DELIVERED if recipient and self.ended == "removed" and last else WAITING
+            return WAITING
         known = self.ended == "removed" or len(last) >= (self.recipients or 1) or recipient
         return worst([*found, *([] if known else [WAITING])])
 
@@ -158,9 +168,14 @@ def _names(attempt: Attempt) -> tuple[str, str]:
 
 def outcome_of(attempt: Attempt) -> str:
     """What one attempt came to."""
-    if attempt.status in _BAD or attempt.program.endswith("/discard"):
+    return outcome_of_status(attempt.status, attempt.program)
+
+
+def outcome_of_status(status: str, program: str) -> str:
+    """What an attempt came to that a program logged with this status."""
+    if status in _BAD or program.endswith("/discard"):
         return FAILED
-    return DELIVERED if attempt.status in _GOOD else WAITING
+    return DELIVERED if status in _GOOD else WAITING
 
 
 def worst(outcomes: Iterable[str]) -> str:
@@ -319,6 +334,8 @@ def _reject(story: Story, line: LogLine, facts: dict[str, str]) -> None:
     whole = answer.startswith(("END-OF-MESSAGE", "DATA", "END-OF-HEADER", "header", "body"))
     if whole or line.queue_id == "NOQUEUE" or facts["verb"] == "discard":
         story.ended, story.end = "refused", line.time
+    elif "to" in facts:
+        story.refused.add(facts["to"].lower())
 
 
 _TAKERS = {
