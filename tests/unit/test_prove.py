@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any, Callable
 
 import pytest
@@ -267,6 +268,22 @@ def test_mailbox_that_was_written_after_the_apply() -> None:
     verdicts = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}
     assert verdicts["no-mailboxes"].status == FAIL
     assert "/var/mail/root" in verdicts["no-mailboxes"].evidence
+
+
+def test_mailbox_in_which_somebody_reads_old_mail() -> None:
+    """Reading and deleting old mail writes the file too; a message that came since is told."""
+
+    def separator(when: float) -> str:
+        return f"From root@web1 {time.strftime('%a %b %e %H:%M:%S %Y', time.localtime(when))}\n"
+
+    host = applied()
+    before, after = host.clock - 86400, host.clock + 1800
+    host.clock += 3600
+    old = separator(before) + "Subject: old\n\nFrom here on all is well\n"
+    for content, status in ((old, PASS), (old + separator(after), FAIL), ("no mail\n", FAIL)):
+        host.put("/var/mail/root", content)
+        verdicts = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}
+        assert verdicts["no-mailboxes"].status == status, content
 
 
 def test_without_admin_mail_for_root_is_refused() -> None:

@@ -206,6 +206,12 @@ def test_no_false_alarm(harmless: Break) -> None:
     assert prove.run(host, "", ADMIN).outcome == "proven"
 
 
+def test_an_address_in_upper_case_is_the_same() -> None:
+    """An own address that mail is to leave from may be written in any way."""
+    host = whole(policy='admin = "ops@example.org"\n[postfix]\nsmtp_bind_address6 = "0:0::0:1"\n')
+    assert [v for v in prove.run(host, "", {}).verdicts if v.status == FAIL] == []
+
+
 def test_a_policy_that_was_not_applied_is_told_as_that() -> None:
     """Where the policy changed nobody set a parameter otherwise."""
     host = whole(policy='admin = "ops@example.org"\n')
