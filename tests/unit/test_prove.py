@@ -280,10 +280,10 @@ def test_mailbox_in_which_somebody_reads_old_mail() -> None:
     before, after = host.clock - 86400, host.clock + 1800
     host.clock += 3600
     old = separator(before) + "Subject: old\n\nFrom here on all is well\n"
-    for content, status in ((old, PASS), (old + separator(after), FAIL), ("no mail\n", FAIL)):
+    for content, told in ((old, PASS), (old + separator(after), FAIL), ("no mail\n", FAIL)):
         host.put("/var/mail/root", content)
         verdicts = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}
-        assert verdicts["no-mailboxes"].status == status, content
+        assert verdicts["no-mailboxes"].status == told, content
 
 
 def test_without_admin_mail_for_root_is_refused() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from sysmail.logline import moment
 from sysmail.msmtp import DIRECTORY as MSMTP_DIRECTORY
 from sysmail.msmtp import MSMTPRC
 from sysmail.postfix.maps import NO_ADMIN
@@ -109,6 +108,8 @@ def _latest_delivery(proof: Proof, path: str) -> Optional[float]:
     Who reads old mail in it, or deletes some, writes the file too. Each message begins with a line
     `From SENDER DATE`, which whoever delivers writes, in local time (RFC 4155, appendix A).
     """
+    from sysmail.logline import moment  # nearly no host has such a mailbox
+
     # A text may have such a line as well, so one without a date is passed over.
     for found in proof.reader.search_back(path, [b"From "]):
         date = _SEPARATOR.match(found.line)
