@@ -299,6 +299,18 @@ def test_without_admin_mail_for_root_is_refused() -> None:
     assert verdicts["no-mailboxes"].status == FAIL
 
 
+def test_a_log_that_nobody_keeps_is_unknown() -> None:
+    """Postfix runs, and no line of it is in the log: a lost notice would not be seen."""
+    host = applied()
+    host.logs = False
+    found = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}["nothing-lost"]
+    assert (found.status, "no line of it" in found.evidence) == (UNKNOWN, True)
+    assert "Storage=none" in found.remedy
+    host.take("/dev/log")
+    found = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}["nothing-lost"]
+    assert found.remedy == "`ln -s /run/systemd/journal/dev-log /dev/log`"
+
+
 def test_acknowledged_loss_no_longer_breaks_the_promise() -> None:
     """A loss stays visible through other changes, until it is acknowledged."""
     host = applied()

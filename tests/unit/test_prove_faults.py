@@ -145,6 +145,19 @@ def lies(queue: str, age: float) -> Break:
     return lay
 
 
+def put_off(host: FakeDebian) -> None:
+    """qmgr does what main.cf asked of it before."""
+    host.clock += 3600
+    entry = waiting()
+    entry["recipients"] = [{"address": "a@example.net", "delay_reason": "deferred transport"}]
+    host.queue = [entry]
+
+
+def just_mended(host: FakeDebian) -> None:
+    put_off(host)
+    host.put(MAIN, host.text(MAIN))
+
+
 def by_hand(host: FakeDebian) -> None:
     host.dynamic[f"/proc/{PID}/cgroup"] = lambda: b"0::/user.slice/user-0.slice/session-3.scope\n"
 
@@ -201,6 +214,7 @@ ROWS: list[tuple[Break, str, str, str]] = [
     (no_localhost(""), LOCAL, "localhost has no address", "/etc/hosts"),
     (lies("maildrop", 3600), LOST, "1 message has been in maildrop", "postfix reload"),
     (lies("incoming", 3600), LOST, "qmgr does not take mail on", "postfix reload"),
+    (put_off, LOST, "1 in the queue with the reason `deferred transport`", "postfix reload"),
     (by_hand, "all-or-nothing", "started by hand", "postfix stop"),
 ]
 
@@ -231,6 +245,7 @@ def test_found_by_its_check(break_it: Break, check: str, says: str, remedy: str)
         mode("/etc/postfix", 0o711),
         mode("/usr/sbin/sendmail", 0o711),
         mode("/var/spool", 0o1711),
+        just_mended,
     ],
 )
 def test_no_false_alarm(harmless: Break) -> None:
@@ -255,6 +270,23 @@ def test_a_policy_that_was_not_applied_is_told_as_that() -> None:
     assert list(failed) == ["all-or-nothing"]
     assert failed["all-or-nothing"].startswith("the policy was changed since it was applied")
     assert "maximal_queue_lifetime" in failed["all-or-nothing"]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda host: host.take("/bin/page"), "is not there"),
+        (mode("/bin/page", 0o644), "is no program"),
+    ],
+)
+def test_an_alert_command_that_would_not_run(break_it: Break, says: str) -> None:
+    """It is told while all is well: by then it is too late."""
+    host = whole(policy='admin = "ops@example.org"\n[alert]\ncommand = ["/bin/page", "mail"]\n')
+    assert prove.run(host, "", {}).outcome == "proven"
+    break_it(host)
+    verdict = {v.check: v for v in prove.run(host, "", {}).verdicts}["all-or-nothing"]
+    assert (verdict.status, says in verdict.evidence) == (FAIL, True)
+    assert "put /bin/page back" in verdict.remedy
 
 
 def test_a_masked_unit_is_told() -> None:
