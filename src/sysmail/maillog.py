@@ -21,6 +21,7 @@ __all__ = [
     "SYSLOG_FILES",
     "by_owner",
     "by_postfix",
+    "is_silent",
     "last_fatal",
     "lines_since",
     "losses",
@@ -144,6 +145,26 @@ def losses(reader: Reader, facts: Facts, maillog_file: str, since: float) -> Opt
     if lines is None:
         return None
     return [line for line in lines if _is_loss(line, reader.now())]
+
+
+def is_silent(reader: Reader, facts: Facts, maillog_file: str, since: float) -> bool:
+    """Whether the log has no line of Postfix from that moment on. HostError if not known."""
+    if facts.systemd and not maillog_file:
+        # Not by unit: what systemd itself says of a unit never passes through syslog(3).
+        who = [by_postfix(reader, facts), "+", "SYSLOG_IDENTIFIER=postfix/master"]
+        argv = ["journalctl", "-q", "--no-pager", "-o", "cat", "-n", "1", *who]
+        return not reader.ask([*argv, "--since", f"@{since:.6f}"]).out.strip()
+    from sysmail import logline
+    from sysmail.trace.files import COMPRESSED, rotated
+
+    paths = [path for path in (maillog_file, *SYSLOG_FILES) if path and reader.link(path)]
+    files = rotated(reader, paths[0])[:2] if paths else []
+    for path in (each for each in files if not each.endswith(COMPRESSED)):
+        for found in reader.search_back(path, [b"postfix"]):
+            line = logline.parse(found.line.decode("utf-8", "replace"), reader.now())
+            if line is not None and line.program.startswith("postfix"):
+                return line.time < int(since)
+    return True
 
 
 def _is_loss(line: str, now: float) -> bool:

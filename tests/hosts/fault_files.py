@@ -23,6 +23,7 @@ _OPTIONAL = {
     "also": [],
     "cleanup": "",
     "source": "",
+    "status": "fail",
 }
 _LISTS = frozenset(("command", "says", "remedy", "also"))
 _ANSWERS = ("passes", "warns", "fails", "none")
@@ -46,6 +47,7 @@ class Fault:
     cleanup: str
     postfix_check: str
     source: str
+    status: str
 
     @property
     def broken(self) -> frozenset[str]:

@@ -93,6 +93,8 @@ class FakeDebian(FakeHost):
         self.needs: dict[str, str] = {}
         self.removes_automatically = False
         self.log: list[str] = []
+        self.logs = True
+        """Whether somebody keeps what Postfix says."""
         self.forged: set[str] = set()
         """Lines of the log that some other user's program wrote."""
         self.exposed: list[str] = []
@@ -107,6 +109,7 @@ class FakeDebian(FakeHost):
         for path in ("/var/mail", "/var/spool", "/usr/sbin", "/usr/bin"):
             self.put_directory(path)
         self.put("/dev/log", "")
+        self.put("/bin/page", "#!", 0o755)
         self.command = "/opt/sysmail/sysmail"
         self.put(self.command, "#!/usr/bin/env python3\n", 0o755)
         self.put(SASL_PLAIN, "")
@@ -534,6 +537,9 @@ class FakeDebian(FakeHost):
         )
 
     def _journalctl(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if "+" in argv:  # the last line of all: smtpd(8) logs each dialogue
+            kept = self.running is not None and self.logs
+            return _said(argv, "disconnect from localhost[127.0.0.1]\n" if kept else "")
         if "json" in argv:
             return journalctl(argv, self.log, self.clock)
         found = lines_of_journal(argv, self.log, self.forged, self.clock)

@@ -105,6 +105,21 @@ def test_address_of_the_kernel_or_of_postfix() -> None:
     assert "smtp_bind_address" in address(bound, ORIGIN).evidence
 
 
+def test_bound_to_an_address_in_another_spelling() -> None:
+    """Postfix takes an IPv6 address in upper case, in full and in brackets."""
+    for spelling in ("2001:DB8::9", "[2001:db8:0:0:0:0:0:9]"):
+        found = way(
+            "ipv6",
+            protocols="all",
+            kernel="2001:db8::8",
+            bind=spelling,
+            bind_name="smtp_bind_address6",
+            given=None,
+            own=("::1", "2001:db8::8", "2001:db8::9"),
+        )
+        assert (str(found.source), found.trouble) == ("2001:db8::9", "")
+
+
 def test_bound_to_an_address_that_is_not_there() -> None:
     """Postfix told to use an address that the host lacks is a failure."""
     verdict = address(made(bind="198.51.100.1"), ORIGIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any, Callable
 
 import pytest
@@ -269,6 +270,22 @@ def test_mailbox_that_was_written_after_the_apply() -> None:
     assert "/var/mail/root" in verdicts["no-mailboxes"].evidence
 
 
+def test_mailbox_in_which_somebody_reads_old_mail() -> None:
+    """Reading and deleting old mail writes the file too; a message that came since is told."""
+
+    def separator(when: float) -> str:
+        return f"From root@web1 {time.strftime('%a %b %e %H:%M:%S %Y', time.localtime(when))}\n"
+
+    host = applied()
+    before, after = host.clock - 86400, host.clock + 1800
+    host.clock += 3600
+    old = separator(before) + "Subject: old\n\nFrom here on all is well\n"
+    for content, told in ((old, PASS), (old + separator(after), FAIL), ("no mail\n", FAIL)):
+        host.put("/var/mail/root", content)
+        verdicts = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}
+        assert verdicts["no-mailboxes"].status == told, content
+
+
 def test_without_admin_mail_for_root_is_refused() -> None:
     """Without admin the promise holds as long as SMTP refuses mail for root."""
     host = FakeDebian()
@@ -280,6 +297,18 @@ def test_without_admin_mail_for_root_is_refused() -> None:
     }
     verdicts = {v.check: v for v in prove.run(host, "", {}).verdicts}
     assert verdicts["no-mailboxes"].status == FAIL
+
+
+def test_a_log_that_nobody_keeps_is_unknown() -> None:
+    """Postfix runs, and no line of it is in the log: a lost notice would not be seen."""
+    host = applied()
+    host.logs = False
+    found = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}["nothing-lost"]
+    assert (found.status, "no line of it" in found.evidence) == (UNKNOWN, True)
+    assert "Storage=none" in found.remedy
+    host.take("/dev/log")
+    found = {v.check: v for v in prove.run(host, "", ADMIN).verdicts}["nothing-lost"]
+    assert found.remedy == "`ln -s /run/systemd/journal/dev-log /dev/log`"
 
 
 def test_acknowledged_loss_no_longer_breaks_the_promise() -> None:

@@ -9,7 +9,7 @@ from typing import Callable, Optional
 import pytest
 
 from sysmail.commands import apply, prove
-from sysmail.host.port import Completed, FileState
+from sysmail.host.port import Completed, FileState, Room
 from sysmail.report import FAIL, UNKNOWN
 from unit.fake_debian import PID, FakeDebian
 from unit.test_apply import ADMIN, silent, waiting
@@ -21,6 +21,7 @@ MAIN = "/etc/postfix/main.cf"
 MASTER = "/etc/postfix/master.cf"
 QUEUE = "/var/spool/postfix"
 DAEMONS = "/usr/lib/postfix/sbin"
+LIBRARY = "/usr/lib/postfix/libpostfix-global.so"
 UID, GID = 101, 104
 OWN = {
     "mail_owner": "postfix",
@@ -28,6 +29,8 @@ OWN = {
     "command_directory": "/usr/sbin",
     "daemon_directory": DAEMONS,
     "data_directory": "/var/lib/postfix",
+    "shlib_directory": "/usr/lib/postfix",
+    "meta_directory": "/etc/postfix",
 }
 FOLDERS = ("active", "bounce", "corrupt", "defer", "deferred", "hold", "incoming", "private")
 COMMANDS = (
@@ -65,6 +68,9 @@ def whole(*, policy: str = "") -> FakeDebian:
         access(host, f"/usr/sbin/{name}", "file", 0o2755, 0, GID)
     for name in COMMANDS:
         host.put(f"{DAEMONS}/{name}", "", 0o755)
+    host.put(LIBRARY, "", 0o644)
+    host.put("/run/dns/resolv.conf", "nameserver 192.0.2.53\n")
+    host.put_link("/etc/resolv.conf", "/run/dns/resolv.conf")
     return host
 
 
@@ -110,6 +116,17 @@ def owned(path: str, mode: int, uid: int, gid: int) -> Break:
     return change
 
 
+def mode(path: str, bits: int) -> Break:
+    def change(host: FakeDebian) -> None:
+        host.entries[path] = replace(host.entries[path], mode=bits)
+
+    return change
+
+
+def nosuid(host: FakeDebian) -> None:
+    host.rooms["/usr"] = Room(1, 10**12, nosuid=True, mount="/usr")
+
+
 def foreign_sendmail(place: str) -> Break:
     return lambda host: host.put(place, "#!/bin/sh\n", 0o755)
 
@@ -128,6 +145,19 @@ def lies(queue: str, age: float) -> Break:
     return lay
 
 
+def put_off(host: FakeDebian) -> None:
+    """qmgr does what main.cf asked of it before."""
+    host.clock += 3600
+    entry = waiting()
+    entry["recipients"] = [{"address": "a@example.net", "delay_reason": "deferred transport"}]
+    host.queue = [entry]
+
+
+def just_mended(host: FakeDebian) -> None:
+    put_off(host)
+    host.put(MAIN, host.text(MAIN))
+
+
 def by_hand(host: FakeDebian) -> None:
     host.dynamic[f"/proc/{PID}/cgroup"] = lambda: b"0::/user.slice/user-0.slice/session-3.scope\n"
 
@@ -138,7 +168,7 @@ def not_read(host: FakeDebian) -> None:
     host.dynamic["/proc/net/unix"] = lambda: table().replace(b"private/tlsproxy", b"private/other")
 
 
-LOST, LOCAL = "nothing-lost", "local-clients"
+LOST, LOCAL, HOP = "nothing-lost", "local-clients", "verified-next-hop"
 ROWS: list[tuple[Break, str, str, str]] = [
     (lambda host: host.dynamic.pop(f"{QUEUE}/public/qmgr"), LOST, "public/qmgr", "restart postfix"),
     (not_read, LOST, "nobody listens on /var/spool/postfix/private/tlsproxy", "restart postfix"),
@@ -171,13 +201,28 @@ ROWS: list[tuple[Break, str, str, str]] = [
     (owned(f"{QUEUE}/public", 0o2700, UID, GID), LOCAL, "public", "chmod 2710"),
     (owned("/usr/sbin/postdrop", 0o755, 0, GID), LOCAL, "setgid postdrop", "chmod g+s,o+x"),
     (owned("/var/lib/postfix", 0o755, 0, 0), LOST, "does not belong to postfix", "chown -R"),
-    (owned("/etc/postfix", 0o700, 0, 0), LOCAL, "for root alone", "chmod 755 /etc/postfix`"),
+    (lambda host: host.take("/usr/sbin/postdrop"), LOCAL, "no /usr/sbin/postdrop", "package"),
+    (nosuid, LOCAL, "/usr is mounted with nosuid", "`mount -o remount,suid /usr`"),
+    (mode("/etc/postfix", 0o700), LOCAL, "for root alone", "`chmod a+rx /etc/postfix`"),
+    (mode("/etc/postfix/main.cf", 0o600), LOCAL, "0600", "`chmod a+r /etc/postfix/main.cf`"),
+    (mode("/etc/postfix/dynamicmaps.cf", 0o640), LOCAL, "dynamicmaps.cf", "chmod a+r"),
+    (mode("/var/spool", 0o700), LOCAL, "/var/spool has mode 0700", "`chmod a+rx /var/spool`"),
+    (mode(QUEUE, 0o700), LOCAL, f"{QUEUE} has mode 0700", f"`chmod a+rx {QUEUE}`"),
+    (mode("/usr/sbin/sendmail", 0o700), LOCAL, "sendmail has mode", "chmod a+rx /usr/sbin/sendm"),
+    (mode("/usr/lib/postfix", 0o700), LOCAL, "/usr/lib/postfix has", "chmod a+rx /usr/lib/postf"),
+    (mode(LIBRARY, 0o600), LOCAL, f"{LIBRARY} has mode 0600", f"`chmod a+r {LIBRARY}`"),
+    (mode("/etc/passwd", 0o600), LOCAL, "/etc/passwd has mode", "`chmod a+r /etc/passwd`"),
+    (mode("/etc/group", 0o600), LOCAL, "/etc/group has mode", "`chmod a+r /etc/group`"),
+    (mode("/etc/hosts", 0o600), LOCAL, "find localhost", "`chmod a+r /etc/hosts`"),
+    (mode("/run/dns/resolv.conf", 0o600), HOP, "no DNS server", "chmod a+r /run/dns/resolv.conf`"),
+    (mode("/run/dns", 0o750), HOP, "what runs as postfix", "`chmod a+rx /run/dns`"),
     (foreign_sendmail("/usr/lib/sendmail"), "no-takeover", "/usr/lib/sendmail is not", "package"),
     (foreign_sendmail("/usr/sbin/sendmail"), "no-takeover", "is not Postfix's", "package postfix"),
     (no_localhost("192.0.2.1 localhost\n"), LOCAL, "localhost is 192.0.2.1", "127.0.0.1"),
     (no_localhost(""), LOCAL, "localhost has no address", "/etc/hosts"),
     (lies("maildrop", 3600), LOST, "1 message has been in maildrop", "postfix reload"),
     (lies("incoming", 3600), LOST, "qmgr does not take mail on", "postfix reload"),
+    (put_off, LOST, "1 in the queue with the reason `deferred transport`", "postfix reload"),
     (by_hand, "all-or-nothing", "started by hand", "postfix stop"),
 ]
 
@@ -205,6 +250,10 @@ def test_found_by_its_check(break_it: Break, check: str, says: str, remedy: str)
         lies("deferred", 3600),
         no_localhost("127.0.0.1 localhost\n"),
         no_localhost("::1 LOCALHOST # ours\n"),
+        mode("/etc/postfix", 0o711),
+        mode("/usr/sbin/sendmail", 0o711),
+        mode("/var/spool", 0o1711),
+        just_mended,
     ],
 )
 def test_no_false_alarm(harmless: Break) -> None:
@@ -212,6 +261,12 @@ def test_no_false_alarm(harmless: Break) -> None:
     host = whole()
     harmless(host)
     assert prove.run(host, "", ADMIN).outcome == "proven"
+
+
+def test_an_address_in_upper_case_is_the_same() -> None:
+    """An own address that mail is to leave from may be written in any way."""
+    host = whole(policy='admin = "ops@example.org"\n[postfix]\nsmtp_bind_address6 = "0:0::0:1"\n')
+    assert [v for v in prove.run(host, "", {}).verdicts if v.status == FAIL] == []
 
 
 def test_a_policy_that_was_not_applied_is_told_as_that() -> None:
@@ -223,6 +278,23 @@ def test_a_policy_that_was_not_applied_is_told_as_that() -> None:
     assert list(failed) == ["all-or-nothing"]
     assert failed["all-or-nothing"].startswith("the policy was changed since it was applied")
     assert "maximal_queue_lifetime" in failed["all-or-nothing"]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda host: host.take("/bin/page"), "is not there"),
+        (mode("/bin/page", 0o644), "is no program"),
+    ],
+)
+def test_an_alert_command_that_would_not_run(break_it: Break, says: str) -> None:
+    """It is told while all is well: by then it is too late."""
+    host = whole(policy='admin = "ops@example.org"\n[alert]\ncommand = ["/bin/page", "mail"]\n')
+    assert prove.run(host, "", {}).outcome == "proven"
+    break_it(host)
+    verdict = {v.check: v for v in prove.run(host, "", {}).verdicts}["all-or-nothing"]
+    assert (verdict.status, says in verdict.evidence) == (FAIL, True)
+    assert "put /bin/page back" in verdict.remedy
 
 
 def test_a_masked_unit_is_told() -> None:

@@ -145,6 +145,27 @@ def test_without_any_log_nothing_is_claimed() -> None:
     assert maillog.losses(host, facts(systemd=True), "", 0) is None
 
 
+def test_whether_a_file_has_a_line_of_postfix_since() -> None:
+    """What others say, and lines of before, are none; what was just rotated away counts."""
+    host = FakeHost()
+
+    def line(age: float, program: str) -> str:
+        stamp = time.strftime("%b %e %H:%M:%S", time.localtime(host.clock - age))
+        return f"{stamp} web1 {program}[9]: connect from localhost postfix\n"
+
+    def silent() -> bool:
+        return maillog.is_silent(host, facts(systemd=False), "", host.clock - 60)
+
+    assert silent()
+    host.put("/var/log/mail.log", line(90, "postfix/smtpd") + line(5, "sshd"))
+    assert silent()
+    host.put("/var/log/mail.log", line(90, "postfix/smtpd") + line(5, "postfix/smtpd"))
+    assert not silent()
+    host.put("/var/log/mail.log.1", host.text("/var/log/mail.log"))
+    host.put("/var/log/mail.log", "")
+    assert not silent()
+
+
 def test_journal_without_a_match_is_an_empty_answer() -> None:
     """journalctl -g ends with 1 where nothing matches; that is no failure."""
     host = FakeHost()

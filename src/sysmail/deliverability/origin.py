@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from sysmail.deliverability.names import Address
+from sysmail.facts.parse import plain_address
 
 __all__ = ["FAMILIES", "Origin", "Way", "way"]
 
@@ -92,7 +93,8 @@ def way(
     if "all" not in words and family not in words:
         return Way(family, why=f"Postfix does not use it (inet_protocols = {protocols})")
     trouble = ""
-    if bind and bind not in own:
+    bind = plain_address(bind)
+    if bind and bind not in [plain_address(address) for address in own]:
         trouble, bind = f"{bind_name} is {bind}, an address that this host does not have", ""
     text = bind or kernel
     if not text:

@@ -25,6 +25,7 @@ __all__ = [
     "os_release",
     "packages",
     "parameters",
+    "plain_address",
     "port_forwards",
     "services",
     "shown",
@@ -105,6 +106,18 @@ def parameters(text: str) -> dict[str, str]:
 def map_types(text: str) -> tuple[str, ...]:
     """``postconf -m``: a lookup table type a line."""
     return tuple(sorted(word for word in text.split() if re.match(r"[a-z0-9_]+$", word)))
+
+
+def plain_address(text: str) -> str:
+    """An IP address as it is written everywhere here (RFC 5952), without a zone or brackets.
+
+    What is none stays as it is.
+    """
+    bare = text.strip().strip("[]").partition("%")[0]
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        return text
 
 
 def _address(text: str) -> str:

@@ -73,7 +73,8 @@ class Room:
     anybody can still take, as df(1) has it, ``inodes`` -1 where they are not counted.
     ``immutable`` is the path with chattr(1)'s i or a, itself or its folder, else empty.
     ``mounted``: something is mounted on the very path, so that it cannot be replaced.
-    ``mount`` is the mount point of what is read-only, else empty.
+    ``nosuid``: no program there gets other rights than its caller's (mount(8)).
+    ``mount`` is the mount point of what is read-only or nosuid, else empty.
     """
 
     device: int
@@ -83,6 +84,7 @@ class Room:
     immutable: str = ""
     mounted: bool = False
     mount: str = ""
+    nosuid: bool = False
 
 
 @dataclass(frozen=True)

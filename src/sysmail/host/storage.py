@@ -90,6 +90,7 @@ def _room(path: str) -> Room:
     stuck = next((each for each in (there, folder) if _is_unchangeable(each)), "")
     mounted = there == path and not os.path.isdir(path) and _is_mount_point(path)
     read_only = _is_read_only(folder) or (mounted and _is_read_only(path))
+    nosuid = bool(os.statvfs(path if mounted else folder).f_flag & os.ST_NOSUID)
     return Room(
         device=os.stat(folder).st_dev,
         # Where no blocks are counted (ramfs, a tmpfs without a limit), nothing is known. Not
@@ -100,7 +101,8 @@ def _room(path: str) -> Room:
         read_only=read_only,
         immutable=stuck,
         mounted=mounted,
-        mount=mount_point(path) if read_only else "",
+        mount=mount_point(path) if read_only or nosuid else "",
+        nosuid=nosuid,
     )
 
 

@@ -25,6 +25,7 @@ from sysmail.prove import (
     reversible,
     spool,
     standing,
+    users,
     verified_next_hop,
 )
 from sysmail.prove.proof import APPLY, Fault, Proof
@@ -48,6 +49,7 @@ CHECKS: dict[str, Callable[[Proof], Verdict]] = {
 
 FAULTS: tuple[Callable[[Proof], Iterator[Fault]], ...] = (
     configuration.faults,
+    users.faults,
     spool.faults,
     entrances.faults,
     standing.faults,

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from sysmail.prove.proof import Fault, Proof
 
-__all__ = ["faults"]
+__all__ = ["PLACES", "faults"]
 
 # Programs have one of these written into them (Filesystem Hierarchy Standard 3.0, 4.5).
-_PLACES = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
+PLACES = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
+"""Where programs look for sendmail."""
 
 
 def faults(proof: Proof) -> Iterator[Fault]:
@@ -25,11 +26,11 @@ def _sendmail(proof: Proof) -> Iterator[Fault]:
 
     Postfix's hands mail to postdrop(1), whose name is in it.
     """
-    places = dict.fromkeys((proof.reader.which("sendmail") or _PLACES[0], *_PLACES))
+    places = dict.fromkeys((proof.reader.which("sendmail") or PLACES[0], *PLACES))
     for place in places:
         real = proof.reader.link(place)
         if real is None:
-            if place == _PLACES[0]:
+            if place == PLACES[0]:
                 yield Fault(
                     "no-takeover",
                     "sendmail-missing",
@@ -39,7 +40,7 @@ def _sendmail(proof: Proof) -> Iterator[Fault]:
             continue
         if b"postdrop" not in (proof.reader.read(real) or b""):
             shown = place if real == place else f"{place}, which is {real},"
-            ours = place in _PLACES
+            ours = place in PLACES
             yield Fault(
                 "no-takeover",
                 "sendmail-replaced",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sysmail.desired import ManagedFile
+from sysmail.facts.parse import plain_address
 from sysmail.policy.postfix_extras import RULES, protection
 from sysmail.postfix.lint import Candidate, Finding, candidate, files_read, lint
 from sysmail.postfix.lint.build import indexed_tables
@@ -138,10 +139,10 @@ def _indexes(proof: Proof, live: Candidate) -> Iterator[Fault]:
 
 def _bound(proof: Proof, live: Candidate) -> Iterator[Fault]:
     """An address that mail is to leave from, and that went with a network card or a provider."""
-    own = {address.partition("%")[0] for address in proof.situation.facts.addresses}
+    own = {plain_address(address) for address in proof.situation.facts.addresses}
     for name in ("smtp_bind_address", "smtp_bind_address6"):
-        value = live[name].strip().strip("[]")
-        if value and value not in own:
+        value = live[name].strip()
+        if value and plain_address(value) not in own:
             yield Fault(
                 "nothing-lost",
                 "address-not-there",

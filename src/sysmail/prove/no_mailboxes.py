@@ -19,6 +19,10 @@ _EMPTY = ("mydestination", "alias_maps", "virtual_mailbox_domains", "virtual_ali
 _WRITERS = re.compile(
     rb"^\S+[ \t]+unix[ \t].*[ \t](local|virtual|lmtp|pipe|spawn)([ \t]|$)", re.MULTILINE
 )
+# `From root@example.org Mon Jan  1 00:00:00 2024`, some with a zone before the year
+_SEPARATOR = re.compile(
+    rb"From .*(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (\w{3} [ \d]\d \d\d:\d\d:\d\d)(?: [-+\w]+)? (\d{4})\b"
+)
 
 
 def check(proof: Proof) -> Verdict:
@@ -84,7 +88,10 @@ def _written_mailbox(proof: Proof, ours: str) -> Optional[Verdict]:
     since = proof.situation.in_force.time if proof.situation.in_force is not None else None
     for path in proof.situation.facts.mailboxes:
         state = proof.reader.state(path, content=False)
-        if state is not None and since is not None and state.mtime > since + 1:
+        if state is None or since is None or state.mtime <= since + 1:
+            continue
+        latest = _latest_delivery(proof, path) if state.kind == "file" else None
+        if latest is None or latest >= int(since):
             return Verdict(
                 NAME,
                 FAIL,
@@ -92,6 +99,26 @@ def _written_mailbox(proof: Proof, ours: str) -> Optional[Verdict]:
                 f"find out which program writes mailboxes on this host: it is not {ours}; then "
                 f"read and move away {path}",
             )
+    return None
+
+
+def _latest_delivery(proof: Proof, path: str) -> Optional[float]:
+    """When the last message of a mailbox came, in seconds since the epoch; None if not known.
+
+    Who reads old mail in it, or deletes some, writes the file too. Each message begins with a line
+    `From SENDER DATE`, which whoever delivers writes, in local time (RFC 4155, appendix A).
+    """
+    from sysmail.logline import moment  # nearly no host has such a mailbox
+
+    # A text may have such a line as well, so one without a date is passed over.
+    for found in proof.reader.search_back(path, [b"From "]):
+        date = _SEPARATOR.match(found.line)
+        if date is None:
+            continue
+        day, year = date[1].decode(), date[2].decode()
+        when = moment(f"{day[:6]} {year} {day[7:]} ", proof.reader.now())
+        if when is not None:
+            return when
     return None
 
 

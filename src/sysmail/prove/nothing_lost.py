@@ -39,13 +39,8 @@ def check(proof: Proof) -> Verdict:
             "them",
         )
     lost = proof.lost
-    if lost is None:
-        return Verdict(
-            NAME,
-            UNKNOWN,
-            "there is no mail log that can be read",
-            "let syslog or journald collect the log of Postfix",
-        )
+    if lost is None or (not lost and proof.silent):
+        return Verdict(NAME, UNKNOWN, *_no_log(proof))
     if lost:
         who = proof.situation.policy.admin or "postmaster"
         return Verdict(
@@ -70,6 +65,25 @@ def _wrong_configuration(proof: Proof) -> Optional[str]:
         if admin and proof.parameter(name) != literal(admin):
             return f"{name} is {proof.parameter(name)}, not {admin}"
     return None
+
+
+def _no_log(proof: Proof) -> tuple[str, str]:
+    """That nobody keeps what Postfix says, and the remedy."""
+    if proof.lost is None:
+        return (
+            "there is no mail log that can be read",
+            "let syslog or journald collect the log of Postfix",
+        )
+    said = "Postfix runs, and the log has no line of it: a notice that is lost would not be seen"
+    journal = proof.situation.facts.systemd and not proof.parameter("maillog_file")
+    if journal and proof.reader.link("/dev/log") is None:
+        return f"{said}; there is no /dev/log", "`ln -s /run/systemd/journal/dev-log /dev/log`"
+    if journal:
+        return said, (
+            "let journald keep it: no Storage=none in /etc/systemd/journald.conf or "
+            "journald.conf.d; then `systemctl restart systemd-journald`"
+        )
+    return said, "start the syslog daemon, or see what keeps it from writing"
 
 
 def _msmtp(proof: Proof) -> Verdict:

@@ -24,6 +24,9 @@ _WITHOUT_APPLY = 5 * 86400.0
 _SLACK = 300.0
 """Seconds: a line may be late in the log."""
 
+_QUIET = 3600.0
+"""Seconds: smtpd(8) logs each dialogue of a proof, and the watch has one every five minutes."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -98,6 +101,22 @@ class Proof:
         if found is None:
             return None
         return [*(line for line in seen if line not in found), *found]
+
+    @cached_property
+    def silent(self) -> bool:
+        """Whether Postfix runs, and nothing of what it said since it started is in the log.
+
+        master(8) logs that it starts just after it has written its PID file, and smtpd(8) each
+        dialogue of this proof: an hour without a line is no rotation.
+        """
+        facts, now = self.situation.facts, self.reader.now()
+        if not facts.master_running:
+            return False
+        directory = self.parameter("queue_directory")
+        state = self.reader.state(f"{directory}/pid/master.pid", content=False)
+        start = state.mtime if state is not None and state.mtime <= now else 0.0
+        log_file = self.parameter("maillog_file")
+        return maillog.is_silent(self.reader, facts, log_file, max(start, now - _QUIET))
 
     def queue_summary(self) -> Optional[dict[str, Optional[float]]]:
         """How many wait and when the oldest came, for a report; None where nothing is known."""

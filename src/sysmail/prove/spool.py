@@ -33,7 +33,6 @@ def faults(proof: Proof) -> Iterator[Fault]:
     uid, gid = _number(proof, "/etc/passwd", owner), _number(proof, "/etc/group", group)
     if uid is None or gid is None:
         return  # accounts that are not in these files: whose numbers are right is not known
-    yield from _configuration(proof)
     yield from _folders(proof, (owner, uid), (group, gid))
     data = proof.parameter("data_directory")
     state = proof.reader.state(data, content=False)
@@ -45,20 +44,6 @@ def faults(proof: Proof) -> Iterator[Fault]:
             f"`chown -R {owner} {data}`, then `postfix reload`",
         )
     yield from _programs(proof, group, gid)
-
-
-def _configuration(proof: Proof) -> Iterator[Fault]:
-    """What users run, sendmail and postdrop, runs as whoever calls it, and reads main.cf."""
-    folder = proof.parameter("config_directory")
-    for path, needed, mode in ((folder, 0o005, "755"), (f"{folder}/main.cf", 0o004, "644")):
-        state = proof.reader.state(path, content=False)
-        if state is not None and state.mode & needed != needed:
-            yield Fault(
-                "local-clients",
-                "configuration-unreadable",
-                f"{path} has mode {state.mode:04o}: sendmail works for root alone",
-                f"`chmod {mode} {path}`",
-            )
 
 
 def _folders(proof: Proof, owner: tuple[str, int], group: tuple[str, int]) -> Iterator[Fault]:
@@ -93,7 +78,22 @@ def _programs(proof: Proof, group: str, gid: int) -> Iterator[Fault]:
         path = f"{proof.parameter('command_directory')}/{name}"
         state = proof.reader.state(path, content=False)
         if state is None:
-            continue  # what installs programs is asked elsewhere
+            yield Fault(
+                "local-clients",
+                "program-missing",
+                f"there is no {path}: users cannot hand mail to sendmail, nor see the queue",
+                proof.again,
+            )
+            continue
+        if proof.reader.room(path).nosuid:
+            mount = proof.reader.room(path).mount
+            yield Fault(
+                "local-clients",
+                "not-setgid",
+                f"{mount} is mounted with nosuid, and {path} has to be setgid {group}: users who "
+                "are not root cannot use sendmail",
+                f"`mount -o remount,suid {mount}`, and take nosuid out of /etc/fstab",
+            )
         if state.gid == gid and state.mode & 0o2001 == 0o2001:
             continue
         yield Fault(

@@ -12,13 +12,37 @@ PATIENCE = 600.0
 """Seconds: pickup(8) looks every minute and qmgr(8) more often; a loaded host may take some."""
 
 
+DEFERRED = "deferred transport"
+"""What qmgr(8) says of a transport in defer_transports (qmgr_error.c; measured)."""
+
+
 def faults(proof: Proof) -> Iterator[Fault]:
-    """Mail that lies where it is to stay for a moment only, and who started Postfix."""
+    """An alert that reaches nobody, mail that lies where it should not, and who started Postfix."""
+    yield from _nobody_told(proof)
     facts = proof.situation.facts
     if facts.postfix is None or not proof.relay or not facts.master_running:
         return
     yield from _not_taken_on(proof)
+    yield from _otherwise(proof)
     yield from _by_hand(proof)
+
+
+def _nobody_told(proof: Proof) -> Iterator[Fault]:
+    """The command of the policy that the watch would run, on the day on which it has to."""
+    name = next(iter(proof.situation.policy.alert.command), "")
+    if not name:
+        return
+    path = name if name.startswith("/") else proof.reader.which(name)
+    real = proof.reader.link(path) if path else None
+    state = proof.reader.state(real, content=False) if real else None
+    if state is None or not state.mode & 0o111:
+        what = "is not there" if state is None else "is no program (its mode has no x)"
+        yield Fault(
+            "all-or-nothing",
+            "alert-command-missing",
+            f"the command of [alert] in the policy {what}: the watch could tell nobody",
+            f"put {name} back, or set alert.command in the policy; then {APPLY}",
+        )
 
 
 def _not_taken_on(proof: Proof) -> Iterator[Fault]:
@@ -35,6 +59,30 @@ def _not_taken_on(proof: Proof) -> Iterator[Fault]:
                 f"{program} does not take mail on",
                 "`postfix reload`; what stops that program is in the mail log, such as a full disk",
             )
+
+
+def _otherwise(proof: Proof) -> Iterator[Fault]:
+    """qmgr(8) puts off what main.cf does not ask it to: main.cf was changed, and qmgr not told.
+
+    Who has just mended main.cf and reloaded has such mail until it is tried again.
+    """
+    state = proof.reader.state(proof.parameter("config_directory") + "/main.cf", content=False)
+    new = state is not None and abs(proof.reader.now() - state.mtime) < PATIENCE
+    if proof.parameter("defer_transports") or new:
+        return
+    put_off = [
+        message
+        for message in proof.waiting or ()
+        if message.queue != "hold" and any(r.reason == DEFERRED for r in message.recipients)
+    ]
+    if put_off:
+        yield Fault(
+            "nothing-lost",
+            "otherwise-in-memory",
+            f"{len(put_off)} in the queue with the reason `{DEFERRED}`, and main.cf has no "
+            "defer_transports: the Postfix that runs was told otherwise",
+            "`postfix reload`, then `postqueue -f`",
+        )
 
 
 def _by_hand(proof: Proof) -> Iterator[Fault]:
