@@ -142,7 +142,7 @@ def _oldest(seen: Seen, policy: Policy) -> Optional[Finding]:
 def _queue(seen: Seen, state: State, policy: Policy) -> tuple[Optional[Finding], State]:
     """Too many, and not getting fewer; one that was told of stays wrong until it is short again."""
     limit, before = policy.alert.queue, state.queue
-    told = "queue" in state.told and "queue" not in state.gone
+    told = state.stands("queue")
     if seen.waiting < limit and not (told and seen.waiting * 2 >= limit):
         return None, replace(state, queue=0)
     state = replace(state, queue=seen.waiting)

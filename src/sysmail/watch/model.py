@@ -72,10 +72,10 @@ class Alert:
 class State:
     """What the watch remembers from run to run; written only when it changes.
 
-    ``told``: what was told, with the worst level that was. ``gone``: when what was told was
-    first not there any more, while other things still are. ``since``: when the trouble began,
-    0 while all is well. ``began``: when the last incidents did. ``well_since``: when all
-    was well again, before that is told. ``queue``: how many waited at the last run, where that
+    ``told``: what was told lately, with the worst level that was. ``gone``: when what was told
+    was first not there any more. ``since``: when the trouble began, 0 while all is well.
+    ``began``: when the last incidents did. ``well_since``: when all was well again, before that
+    is told. ``queue``: how many waited at the last run, where that
     is too many. ``proved`` and ``tried``: the last good full proof, and the last try of one.
     ``proof``: what the last full proof found broken. ``watched``: the first run.
     ``undelivered``: an alert that somebody has yet to get, by ``channels``; ``reasons`` say why
@@ -105,6 +105,10 @@ class State:
     lost_at: float = 0.0
     looked: float = 0.0
     busy: float = 0.0
+
+    def stands(self, key: str) -> bool:
+        """Whether that was told, and was still wrong at the last run."""
+        return key in self.told and key not in self.gone
 
     def as_data(self) -> dict[str, Any]:
         """Plain data, as it is written."""
