@@ -17,7 +17,8 @@ __all__ = ["Runaway", "Submission", "named", "origins", "parse", "runaways", "wi
 _ID = r"([0-9A-Za-z]{6,30})"
 # A message that was requeued came before: its line ends with orig_id= (pickup(8)).
 _PICKUP = re.compile(rf"{_ID}: uid=([0-9]{{1,10}}) from=<(.*)>$")
-_SMTPD = re.compile(rf"{_ID}: client=[^\s\[\],]*\[([0-9A-Fa-f.:]+)\](?:,|$)")
+# With its port where smtpd_client_port_logging is on.
+_SMTPD = re.compile(rf"{_ID}: client=[^\s\[\],]*\[([0-9A-Fa-f.:]+)\](?::[0-9]+)?(?:,|$)")
 _MESSAGE = re.compile(r"(?m)^\*\*\* ENVELOPE RECORDS (?:\S*/)?([0-9A-Za-z]+) \*\*\*$")
 _CLIENT = re.compile(r"(?m)^named_attribute: client_address=(\S+)$")
 _RECEIVED = re.compile(r"(?m)^Received: (by|from) (?:\S+ \(.*, from userid ([0-9]{1,10})\)$)?")
