@@ -119,6 +119,9 @@ KINDS: dict[str, Callable[[float], Seen]] = {
     "next hop": lambda age: Seen((GOOD[0], DOWN), waiting=3, oldest=age, temporary="no connection"),
     "queue": lambda age: Seen(GOOD, waiting=1000 + int(age)),
     "runaway": lambda _: Seen(GOOD, runaways=MANY),
+    "refused": lambda age: Seen(
+        (GOOD[0], DOWN), refused="no connection", refused_at=age, temporary="no connection"
+    ),
     "login": lambda _: Seen((GOOD[0], REFUSED)),
 }
 DAY = 86400.0
