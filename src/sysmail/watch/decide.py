@@ -14,9 +14,9 @@ FORGET_SECONDS = 86400.0
 """So long after it went, what comes back is new, though something else is still wrong."""
 
 LATELY_SECONDS = 3 * 86400.0
-CALM_SECONDS = (0.0, 3600.0, 6 * 3600.0, 86400.0)
+CALM_SECONDS = (0.0, 0.0, 3600.0, 6 * 3600.0, 86400.0)
 """All has to be well for so long before that is told: by how many incidents began lately, the last
-one for all after it. So in three days no trouble that comes and goes is told more than nine times,
+one for all after it. So in three days no trouble that comes and goes is told more than ten times,
 whatever its rhythm."""
 
 
