@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from sysmail.host.port import Reader
 
-__all__ = ["DYNAMIC_USERS", "Submission", "parse", "since"]
+__all__ = ["DYNAMIC_USERS", "Entry", "Submission", "by_user", "entries", "handed", "parse", "since"]
 
 _LINE = re.compile(r"^host=(\S+) tls=\w+ auth=\w+.* recipients=(\S+) (.*)exitcode=(EX_\w+)$")
 _ANSWER = re.compile(r"smtpmsg='(.*?)'(?: |$)")
@@ -54,31 +56,54 @@ def parse(text: str) -> list[Submission]:
     return found
 
 
+class Entry(NamedTuple):
+    """What msmtp logged: when (seconds since the epoch), as which user, which the kernel says."""
+
+    time: float
+    uid: int
+    line: str
+
+
 def since(reader: Reader, moment: float, host: str) -> Optional[list[Submission]]:
     """What was handed to ``host`` since (seconds since the epoch); None when no log can be read."""
+    told = entries(reader, moment)
+    return None if told is None else handed(told, host)
+
+
+def handed(told: Iterable[Entry], host: str) -> list[Submission]:
+    """What msmtpd of ours handed to ``host``.
+
+    Anybody may log under msmtp's name, and a program's own msmtp does. No account has a
+    user of DynamicUser= (systemd.exec(5)).
+    """
+    ours = [each for each in told if each.uid in DYNAMIC_USERS]
+    found = [replace(one, time=each.time) for each in ours for one in parse(each.line)]
+    return [each for each in found if each.host == host]
+
+
+def by_user(told: Iterable[Entry]) -> Counter[int]:
+    """How many messages programs gave to msmtpd by sendmail(1), which is msmtp, by user."""
+    return Counter(each.uid for each in told if each.line.startswith("host=localhost "))
+
+
+def entries(reader: Reader, moment: float) -> Optional[list[Entry]]:
+    """All that any msmtp logged since, oldest first; None when no log can be read."""
     # By identifier: journald does not always know the unit of a process that ends at once.
     argv = ["journalctl", "-q", "-a", "--no-pager", "-o", "json", "-t", "msmtp"]
     argv.append("--output-fields=MESSAGE,_UID")
     said = reader.ask([*argv, "--since", f"@{moment:.6f}"])
     if said.status != 0 and said.err.strip():
         return None
-    told = map(_by_msmtpd, said.out.splitlines())
-    found = [replace(each, time=when) for when, line in told for each in parse(line)]
-    return [each for each in found if each.host == host]
+    found = map(_entry, said.out.splitlines())
+    return [each for each in found if each is not None]
 
 
-def _by_msmtpd(row: str) -> tuple[float, str]:
-    """When, and the message of an entry of the journal; empty where no msmtpd of ours wrote it.
-
-    Anybody may log under msmtp's name, and a program's own msmtp does. The user of the process
-    comes from the kernel, and no account has one of DynamicUser= (systemd.exec(5)).
-    """
+def _entry(row: str) -> Optional[Entry]:
     try:
         entry = json.loads(row)
-        if int(entry["_UID"]) not in DYNAMIC_USERS:
-            return 0.0, ""
-        message = str(entry["MESSAGE"])
+        message = str(entry["MESSAGE"]).strip()
         when = int(entry.get("__REALTIME_TIMESTAMP", 0)) / 1e6
+        found = Entry(when, int(entry["_UID"]), message)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return 0.0, ""
-    return when, "" if "\n" in message else message
+        return None
+    return None if "\n" in message else found

@@ -274,3 +274,45 @@ def test_many_at_once(lab: Lab, fresh_host: FreshHost) -> None:
     lab.mailu.wait_for(lambda m: m.message["Subject"] == "many", count=len(taken))
     assert {i for i in lab.mailu.ids("X-Id") if i} == taken
     assert len(taken) == 40, shlex.join(said)
+
+
+FLOOD = """
+import smtplib
+with smtplib.SMTP("localhost", 25) as client:
+    for number in range(12):
+        client.sendmail("job@example.net", ["a@example.org"], "Subject: flood\\n\\n")
+"""
+
+
+def _found(host: Host) -> dict[str, str]:
+    """What a run of the watch finds: the keys, each with its text."""
+    host.run("journalctl --sync")
+    report = sysmail(host, "watch").report
+    return {each["key"]: each["text"] for each in report["watch"]["findings"]}
+
+
+@BASES
+def test_what_the_watch_sees(lab: Lab, fresh_host: FreshHost, base: str) -> None:
+    """Who submits too much, and Mailu that is down until a message is taken, or it is asked."""
+    host = fresh_host(base)
+    mailu_policy(lab, host, "[limits]\nrunaway = 10")
+    apply(host)
+    assert _found(host) == {}
+    sendmail(host, "Subject: one\n\n", "x@example.net")
+    host.run("for i in $(seq 11); do echo | /usr/sbin/sendmail x@example.net; done", user="alice")
+    host.run(["python3", "-c", FLOOD], user="alice")
+    uid = host.run("id -u alice").stdout.strip()
+    found = _found(host)
+    assert set(found) == {f"runaway:uid {uid}", "runaway:client localhost"}
+    assert found[f"runaway:uid {uid}"].startswith(f"user {uid} (alice) submitted 11 messages")
+    assert found["runaway:client localhost"].startswith("client localhost submitted 12 messages")
+
+    lab.cut(lab.mailu)
+    assert _try_sendmail(host, "x@example.net")[0] != 0
+    assert "refused" in _found(host)
+    # As if that were long ago, and no message came since.
+    host.run("journalctl --rotate && sleep 1.1 && journalctl --vacuum-time=1s")
+    assert set(_found(host)) == {"refused"}
+    lab.join(lab.mailu)
+    sendmail(host, "Subject: two\n\n", "x@example.net")
+    assert _found(host) == {}

@@ -260,10 +260,10 @@ TAKEN = (
 REFUSED = TAKEN.replace("250", "553").replace("EX_OK", "EX_UNAVAILABLE")
 
 
-def entries(*lines: str, uid: int = 62000) -> str:
-    """What the journal prints of lines that a process of this user logged."""
+def entries(*lines: str, uid: int = 62000, start: float = 1) -> str:
+    """What the journal prints of lines that a process of this user logged, one each second."""
     rows = [
-        {"MESSAGE": line, "_UID": str(uid), "__REALTIME_TIMESTAMP": str((turn + 1) * 10**6)}
+        {"MESSAGE": line, "_UID": str(uid), "__REALTIME_TIMESTAMP": str(int((turn + start) * 1e6))}
         for turn, line in enumerate(lines)
     ]
     return "".join(json.dumps(row) + "\n" for row in rows)

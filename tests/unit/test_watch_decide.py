@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sysmail.policy import Policy, parse
@@ -111,14 +111,126 @@ def test_next_hop_down_for_three_days(per_hour: int) -> None:
     assert [e for _ in range(300) for e in host.run(Seen(GOOD))] == []
 
 
-def test_next_hop_that_comes_and_goes_for_three_days() -> None:
-    """A host that is well and not well every hour is told of a few times a day, not 24."""
+OTHER = Verdict("no-takeover", FAIL, "exim4 is installed", "remove it")
+MANY = (Runaway("uid 1000", 1500, (), 500),)
+KINDS: dict[str, Callable[[float], Seen]] = {
+    "promise": lambda _: Seen((BROKEN,)),
+    "oldest": lambda age: Seen(GOOD, waiting=3, oldest=age),
+    "next hop": lambda age: Seen((GOOD[0], DOWN), waiting=3, oldest=age, temporary="no connection"),
+    "queue": lambda age: Seen(GOOD, waiting=1000 + int(age)),
+    "runaway": lambda _: Seen(GOOD, runaways=MANY),
+    "refused": lambda age: Seen(
+        (GOOD[0], DOWN), refused="no connection", refused_at=age, temporary="no connection"
+    ),
+    "login": lambda _: Seen((GOOD[0], REFUSED)),
+}
+DAY = 86400.0
+
+
+def _comes_and_goes(host: Watched, kind: str, period: float, duty: float, days: float) -> None:
+    start = host.now
+    while host.now < start + days * DAY:
+        age = (host.now - start) % period
+        host.run(KINDS[kind](age) if age < period * duty else Seen(GOOD))
+
+
+def _at_most_in_three_days(told: list[Alert]) -> int:
+    return max(sum(0 <= b.time - a.time < 3 * DAY for b in told) for a in told) if told else 0
+
+
+SHOWN = [
+    ("promise", 1.5, 0.11),
+    ("promise", 1, 0.5),
+    ("runaway", 2, 0.08),
+    ("oldest", 2, 0.6),
+    ("next hop", 2, 0.6),
+    ("oldest", 25, 0.7),
+    ("promise", 7.5, 0.1),
+    ("promise", 16.5, 0.02),
+    ("promise", 25, 0.02),
+]
+
+
+@pytest.mark.parametrize(("kind", "hours", "duty"), SHOWN)
+def test_trouble_that_comes_and_goes(kind: str, hours: float, duty: float) -> None:
+    """Whatever the period: a few alerts in any three days, then one that all is well."""
     host = Watched()
-    for run in range(3 * 288):
-        host.run(Seen((BROKEN,) if run // 12 % 2 else GOOD))
-    assert len(host.told) <= 3 * 12
-    day_one = [alert for alert in host.told if alert.time < NOW + 86400]
-    assert len(day_one) <= 8
+    host.run(Seen(GOOD))
+    _comes_and_goes(host, kind, hours * 3600, duty, 6)
+    assert 1 <= _at_most_in_three_days(host.told) <= 10
+    told = len(host.told)
+    assert host.run(Seen((BROKEN, OTHER))) in ([WORSE], [TROUBLE]), "what is new is told at once"
+    while host.told[-1].event != WELL:
+        host.run(Seen(GOOD))
+        assert host.now - host.told[told].time <= DAY + 2 * EVERY
+    told = len(host.told)
+    for _ in range(600):
+        host.run(Seen(GOOD))
+    assert len(host.told) == told
+
+
+@settings(max_examples=20)
+@given(
+    kind=st.sampled_from(sorted(KINDS)),
+    period=st.floats(600, 3 * DAY),
+    duty=st.floats(0.01, 0.99),
+)
+def test_any_trouble_that_comes_and_goes(kind: str, period: float, duty: float) -> None:
+    """No period, and no part of it that is bad, gets around it."""
+    host = Watched()
+    host.run(Seen(GOOD))
+    _comes_and_goes(host, kind, period, duty, 4)
+    assert _at_most_in_three_days(host.told) <= 10
+    assert host.run(Seen((BROKEN, OTHER))) in ([WORSE], [TROUBLE])
+    for _ in range(int(DAY / EVERY) + 2):
+        host.run(Seen(GOOD))
+    assert host.told[-1].event == WELL
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(KINDS)), st.floats(0, DAY), st.floats(0, DAY)),
+        max_size=8,
+    )
+)
+def test_trouble_of_all_kinds_that_comes_and_goes(
+    turns: list[tuple[str, float, float]],
+) -> None:
+    """Nor do many kinds in any order, and with any pauses, which an adversary would choose."""
+    host = Watched()
+    host.run(Seen(GOOD))
+    for kind, bad, good in turns:
+        start = host.now
+        while host.now < start + bad + good:
+            age = host.now - start
+            host.run(KINDS[kind](age) if age < bad else Seen(GOOD))
+    turns_told = [alert for alert in host.told if alert.event != WORSE]
+    assert _at_most_in_three_days(turns_told) <= 13
+
+
+def test_what_was_told_before_is_no_worse() -> None:
+    """A level that was told of lately is not told again when the same trouble comes back."""
+    host = Watched()
+    ages = [3600, 4 * 3600, 0, 3600, 4 * 3600, 16 * 3600, 0]
+    told = [host.run(Seen(GOOD, waiting=1, oldest=age)) for age in ages]
+    assert told == [[TROUBLE], [WORSE], [WELL], [TROUBLE], [], [WORSE], [WELL]]
+
+
+def test_a_few_incidents_are_told_as_they_are() -> None:
+    """The first two of three days are told well at once; the next ones after more and more."""
+    host = Watched()
+    waited: list[float] = []
+    for _ in range(6):
+        assert host.run(Seen((BROKEN,))) == [TROUBLE]
+        start = host.now
+        while host.run(Seen(GOOD)) != [WELL]:
+            pass
+        waited.append(host.now - EVERY - start)
+    assert waited == [0, 0, 3600, 6 * 3600, DAY, DAY]
+    host.now += 3 * DAY
+    assert host.run(Seen((BROKEN,))) == [TROUBLE]
+    assert host.run(Seen(GOOD)) == [WELL]
 
 
 @pytest.mark.parametrize("down", CHANNELS)
@@ -229,7 +341,7 @@ def test_whatever_happens(runs: list[tuple[list[Finding], float, bool]]) -> None
         if fresh and alert is not None:
             assert alert.event == (WELL if not found else WORSE if open_trouble else TROUBLE)
             open_trouble = alert.event != WELL
-        assert bool(state.told) == open_trouble
+        assert bool(state.since) == open_trouble
         state = delivered(state, {"command": "no"} if fails and alert is not None else {})
         assert State.of_data(json.loads(json.dumps(state.as_data()))) == state
         again = decide(state, found, now, ("command",))[1]

@@ -17,7 +17,7 @@ from sysmail.watch.model import MAX_TEXT, Finding
 from unit.fake_debian import PID, FakeDebian
 from unit.fake_host import ScriptedSession
 from unit.test_apply import LOGIN_POLICY, OFFERS, silent
-from unit.test_mailu import ask, go
+from unit.test_mailu import MAILU, ask, go
 from unit.test_prove import LOST
 from unit.test_prove_mailu import REFUSED, TAKEN, entries
 from unit.test_watch import (
@@ -538,6 +538,89 @@ def test_what_mailu_answered_last() -> None:
     (finding,) = pager.got[-1]["findings"]
     assert finding["key"] == "unseen:log"
     assert "journalctl -t msmtp" in finding["remedy"]
+
+
+def _on_mailu() -> tuple[FakeDebian, Pager]:
+    host = ask(FakeDebian(postfix=True), alert={"command": ["/bin/page", "mail"]})
+    pager = Pager(host)
+    assert go(host).exit_code == 0
+    assert run(host, 60).outcome == "well"
+    return host, pager
+
+
+NOT_REACHED = TAKEN.replace(
+    "smtpstatus=250 smtpmsg='250 2.0.0 Ok: queued as 4X' exitcode=EX_OK",
+    "errormsg='cannot connect to mail.example.org: Connection refused' exitcode=EX_TEMPFAIL",
+)
+
+
+def test_mailu_down_for_three_days() -> None:
+    """No message lately is not well again; what is taken, or Mailu's own answer, is."""
+    host, pager = _on_mailu()
+    del host.servers[MAILU]
+    start = host.clock
+    while host.clock < start + 3 * 86_400:
+        sent = host.clock - (host.clock - start) % 7200
+        host.answer(
+            "journalctl",
+            entries(NOT_REACHED, start=sent) if host.clock - sent < 600 else "",
+        )
+        assert run(host, 600).outcome == "trouble"
+    assert [each["event"] for each in pager.got] == ["trouble"]
+    assert keys(pager) == ["refused"]
+    assert "Connection refused" in pager.got[0]["text"]
+    host.answer("journalctl", entries(TAKEN, start=host.clock))
+    assert run(host).outcome == "well"
+    assert [each["event"] for each in pager.got] == ["trouble", "well"]
+
+
+def test_mailu_is_asked_after_a_refusal() -> None:
+    """Where no message comes, Mailu is asked once an hour, until it answers."""
+    host, pager = _on_mailu()
+    for _ in range(20):
+        assert run(host).outcome == "well"
+    server = host.servers.pop(MAILU)
+    down = entries(NOT_REACHED, start=host.clock)
+    host.answer("journalctl", down)
+    for _ in range(30):
+        assert run(host).outcome == "trouble"
+        host.answer("journalctl", "")
+    host.servers[MAILU] = server
+    host.answer("journalctl", down)  # still in the window, and older than Mailu's answer
+    for _ in range(12):
+        run(host)
+    assert run(host).outcome == "well"
+    assert [each["event"] for each in pager.got] == ["trouble", "well"]
+    host.answer("journalctl", entries(REFUSED, start=host.clock))
+    assert run(host).outcome == "trouble", "a new one is new"
+
+
+GIVEN = (
+    "host=localhost tls=off auth=off from=app@localhost recipients=root mailsize=10 "
+    "smtpstatus=250 smtpmsg='250 Ok, mail was piped' exitcode=EX_OK"
+)
+
+
+def test_runaways_on_the_route_mailu() -> None:
+    """Who submits too much is told there too, though nothing can be held: a user, or SMTP."""
+    host, pager = _on_mailu()
+    accounts(host)
+    by_user, by_smtp = 1300, 1200
+    host.answer(
+        "journalctl",
+        entries(*[GIVEN] * by_user, uid=1000)
+        + entries(*[GIVEN] * 1000, uid=7)
+        + entries(*[TAKEN] * (by_user + 1000 + by_smtp)),
+    )
+    run(host)
+    assert keys(pager) == ["runaway:client localhost", "runaway:uid 1000"]
+    smtp, user = pager.got[0]["findings"]
+    assert user["text"].startswith("user 1000 (app) submitted 1300 messages in ten minutes")
+    assert smtp["text"].startswith("client localhost submitted 1200 messages in ten minutes")
+    assert "hold" not in user["text"] + user["remedy"]
+    host.answer("journalctl", entries(*[GIVEN] * 1000, uid=7) + entries(*[TAKEN] * 2000))
+    run(host)
+    assert [each["event"] for each in pager.got] == ["trouble", "well"]
 
 
 def _proved_last(host: FakeDebian, ago: float) -> None:

@@ -14,6 +14,8 @@ LINES = """\
 connect from localhost[127.0.0.1]
 NOQUEUE: reject: RCPT from x[192.0.2.1]: 554 client=x[::1]
 4XwYh2bQz3mC: client=unknown[::1], sasl_method=PLAIN
+4XwYh2bQz3mH: client=localhost[127.0.0.1]:54321
+4XwYh2bQz3mJ: client=unknown[::1]:54321, sasl_method=PLAIN
 4XwYh2bQz3mD: uid=0 from=<root>
 4XwYh2bQz3mF: uid=1000 from=<app> orig_id=4XwYh2bQz3mA
 warning: 4XwYh2bQz3mE: uid=7 from=<x>
@@ -28,6 +30,8 @@ def test_lines_of_the_log() -> None:
         Submission("4XwYh2bQz3mA", "uid 1000", "app"),
         Submission("4XwYh2bQz3mB", "client 127.0.0.1"),
         Submission("4XwYh2bQz3mC", "client ::1"),
+        Submission("4XwYh2bQz3mH", "client 127.0.0.1"),
+        Submission("4XwYh2bQz3mJ", "client ::1"),
         Submission("4XwYh2bQz3mD", "uid 0", "root"),
         Submission("4XwYh2bQz3mG", "uid 7", "> orig_id=4X"),
     ]

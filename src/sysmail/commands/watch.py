@@ -103,7 +103,7 @@ def _run(writer: Writer, in_force: Checkpoint) -> Report:
 
 def _without_age(found: tuple[Finding, ...], state: State) -> tuple[Finding, ...]:
     """A host that was off for a week has an old proof, and now makes a new one: not news yet."""
-    return tuple(each for each in found if each.key != PROOF or PROOF in state.told)
+    return tuple(each for each in found if each.key != PROOF or state.stands(PROOF))
 
 
 def _at_work(writer: Writer) -> str:

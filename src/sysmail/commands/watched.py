@@ -18,6 +18,7 @@ from sysmail.prove import CHECKS, Proof, prove
 from sysmail.report import PASS, UNKNOWN, Verdict
 from sysmail.watch.findings import Seen
 from sysmail.watch.model import State
+from sysmail.watch.runaway import Runaway, of_msmtp
 
 __all__ = ["Looked", "ask_next_hop", "both", "look_at", "package_manager"]
 
@@ -57,9 +58,10 @@ def look_at(reader: Reader, in_force: Checkpoint, policy: Policy, state: State) 
         came = find_runaways(reader, facts, policy.limits.runaway, waiting or [], state.held)
     except HostError as error:
         unseen.append(("log", f"who submits how much is not known: {error.message}", error.remedy))
-    refused = _refused(reader, in_force)
-    if refused is None:
+    mailu = _mailu(reader, in_force, policy.limits.runaway)
+    if mailu is None:
         unseen.append(_NO_LOG_OF_MSMTP)
+        mailu = _Mailu()
     patient = [m for m in waiting or [] if m.queue != "hold"]
     now = reader.now()
     lost: Optional[list[str]] = None
@@ -70,9 +72,11 @@ def look_at(reader: Reader, in_force: Checkpoint, policy: Policy, state: State) 
         verdicts,
         waiting=len(patient),
         oldest=max((now - m.arrived for m in patient), default=0.0),
-        refused=refused or "",
+        refused=mailu.refused,
+        refused_at=mailu.refused_at,
+        taken=mailu.taken,
         host=my_hostname(situation.policy, facts),
-        runaways=came.runaways if came is not None else (),
+        runaways=(*(came.runaways if came is not None else ()), *mailu.runaways),
         unseen=tuple(unseen),
         submitted=came.ids if came is not None else None,
         lost=lost[-1].strip() if lost else "",
@@ -129,17 +133,34 @@ _NO_LOG_OF_MSMTP = (
 )
 
 
-def _refused(reader: Reader, in_force: Checkpoint) -> Optional[str]:
-    """Mailu's answer to the last message of the route mailu, where that was a no lately.
+@dataclass(frozen=True)
+class _Mailu:
+    """What msmtpd handed to Mailu lately: see Seen. Nothing on the route relay."""
+
+    refused: str = ""
+    refused_at: float = 0.0
+    taken: bool = False
+    runaways: tuple[Runaway, ...] = ()
+
+
+def _mailu(reader: Reader, in_force: Checkpoint, limit: int) -> Optional[_Mailu]:
+    """What became of the last message of the route mailu, and who submitted how much.
 
     None where the log cannot be read: nobody knows.
     """
     if in_force.route.get("name") != "mailu":
-        return ""
+        return _Mailu()
     from sysmail import submissions  # the relay has none
 
-    host = str(in_force.policy.get("mailu", {}).get("host", ""))
-    handed = submissions.since(reader, reader.now() - LATELY_SECONDS, host)
-    if handed is None:
+    told = submissions.entries(reader, reader.now() - LATELY_SECONDS)
+    if told is None:
         return None
-    return handed[-1].answer if handed and not handed[-1].accepted else ""
+    host = str(in_force.policy.get("mailu", {}).get("host", ""))
+    handed = submissions.handed(told, host)
+    many = tuple(of_msmtp(len(handed), submissions.by_user(told), limit))
+    if not handed:
+        return _Mailu(runaways=many)
+    last = handed[-1]
+    if last.accepted:
+        return _Mailu(taken=True, runaways=many)
+    return _Mailu(last.answer or "it gave no answer", last.time, runaways=many)

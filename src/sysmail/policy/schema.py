@@ -309,7 +309,8 @@ _REST = (
         "number",
         partial(read_count, smallest=10, largest=10_000_000, zero=True),
         "How many messages one user, or one client address, may submit in ten minutes; the watch"
-        " puts what is beyond that on hold and tells who it was. 0 for no limit.",
+        " puts what is beyond that on hold and tells who it was; on the route `mailu`, which has no"
+        " queue, it only tells. 0 for no limit.",
         "300",
         default="1000",
     ),

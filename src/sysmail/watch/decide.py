@@ -13,9 +13,11 @@ __all__ = ["decide", "delivered"]
 FORGET_SECONDS = 86400.0
 """So long after it went, what comes back is new, though something else is still wrong."""
 
-OFTEN, OFTEN_SECONDS = 3, 86400.0
-CALM_SECONDS = 3600.0
-"""After this many incidents in a day, all has to be well for an hour before that is told."""
+LATELY_SECONDS = 3 * 86400.0
+CALM_SECONDS = (0.0, 0.0, 3600.0, 6 * 3600.0, 86400.0)
+"""All has to be well for so long before that is told: by how many incidents began lately, the last
+one for all after it. So in three days no trouble that comes and goes is told more than ten times,
+whatever its rhythm."""
 
 
 def decide(
@@ -57,10 +59,10 @@ def _trouble(state: State, found: tuple[Finding, ...], now: float) -> tuple[Opti
     }
     gone = {key: since for key, since in gone.items() if key in told}
     worse = any(level > told.get(key, 0) for key, level in here.items())
-    first = not state.told
+    first = not state.since
     began = state.began
     if first:
-        began = (*(t for t in began if 0 <= now - t < OFTEN_SECONDS), now)
+        began = (*(t for t in began if 0 <= now - t < LATELY_SECONDS), now)
     since = now if first else state.since
     state = replace(
         state,
@@ -70,17 +72,21 @@ def _trouble(state: State, found: tuple[Finding, ...], now: float) -> tuple[Opti
         began=began,
         well_since=0.0,
     )
-    if not worse:
+    if not first and not worse:
         return None, state
     return Alert(TROUBLE if first else WORSE, now, found, since), state
 
 
 def _well(state: State, now: float) -> tuple[Optional[Alert], State]:
-    if not state.told:
+    if not state.since:
         return None, state
-    lately = [t for t in state.began if 0 <= now - t < OFTEN_SECONDS]
+    # What was told is kept: it is no worse when it comes back soon.
+    gone = {key: state.gone.get(key, now) for key in state.told}
+    # As many as had begun when this one did: a long one must not outlast its own damping.
+    lately = sum(0 <= state.since - t < LATELY_SECONDS for t in state.began)
+    calm = CALM_SECONDS[min(max(lately - 1, 0), len(CALM_SECONDS) - 1)]
     well_since = state.well_since or now
-    if len(lately) > OFTEN and 0 <= now - well_since < CALM_SECONDS:
-        return None, replace(state, well_since=well_since)
+    if 0 <= now - well_since < calm:
+        return None, replace(state, gone=gone, well_since=well_since)
     alert = Alert(WELL, now, (), state.since)
-    return alert, replace(state, told={}, gone={}, since=0.0, well_since=0.0)
+    return alert, replace(state, gone=gone, since=0.0, well_since=0.0)

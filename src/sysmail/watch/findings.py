@@ -31,10 +31,11 @@ class Seen:
 
     ``verdicts`` are those of the checks. ``ages`` are the ages, in seconds, of the messages that
     wait (held ones do not). ``full``: the next hop was asked too; ``temporary`` is then what
-    it ran into where that may pass. ``refused`` is Mailu's last answer on the route
-    ``mailu``, where it was a no. ``host`` is what this host is called. ``unseen`` is what could
-    not be looked at: its name, why, and what to do. ``submitted`` are the ids of what came in
-    lately, where somebody looked.
+    it ran into where that may pass. ``refused`` is Mailu's answer to the last message of some
+    minutes on the route ``mailu``, where it was a no, ``refused_at`` when that was, and ``taken``
+    that it was taken; where there was no message, none of them is set. ``host`` is what this host
+    is called. ``unseen`` is what could not be looked at: its name, why, and what to do.
+    ``submitted`` are the ids of what came in lately, where somebody looked.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -43,6 +44,8 @@ class Seen:
     full: bool = False
     temporary: str = ""
     refused: str = ""
+    refused_at: float = 0.0
+    taken: bool = False
     host: str = ""
     runaways: tuple[Runaway, ...] = ()
     unseen: tuple[tuple[str, str, str], ...] = ()
@@ -52,7 +55,7 @@ class Seen:
 
 def proof_is_due(state: State, now: float) -> bool:
     """Whether this run should ask the next hop too."""
-    good = state.proved > 0 and not state.proof and state.proved >= state.tried
+    good = state.proved > 0 and not (state.proof or state.refused) and state.proved >= state.tried
     return not 0 <= now - state.tried < (PROOF_SECONDS if good else RETRY_SECONDS)
 
 
@@ -62,7 +65,7 @@ def findings(
     """All that is wrong, and the state with what this run saw."""
     found = [_promise(v) for v in seen.verdicts if v.status != PASS and not _may_pass(v, seen)]
     state = _proof(seen, state, now, broken=bool(found))
-    state = _memories(seen, state, now)
+    state = _last_answer(seen, _memories(seen, state, now))
     found += [Finding(f"unseen:{name}", 1, text, remedy) for name, text, remedy in seen.unseen]
     if state.proof and not any(each.key == _NEXT_HOP for each in found):
         # What the last full proof found stands until the next one.
@@ -70,7 +73,7 @@ def findings(
     queue, state = _queue(seen, state, policy)
     found += [
         each
-        for each in (_oldest(seen, policy), queue, _proof_age(state, policy, now), _refused(seen))
+        for each in (_oldest(seen, policy), queue, _proof_age(state, policy, now), _refused(state))
         if each is not None
     ]
     return tuple(found + [_runaway(each, policy) for each in seen.runaways]), state
@@ -119,6 +122,16 @@ def _memories(seen: Seen, state: State, now: float) -> State:
     return replace(state, held=tuple(name for name in held if name in seen.submitted))
 
 
+def _last_answer(seen: Seen, state: State) -> State:
+    """What was refused last stays trouble until one is taken, or Mailu is asked and is fine."""
+    if seen.refused and seen.refused_at != state.refused_at:
+        state = replace(state, refused=seen.refused, refused_at=seen.refused_at)
+    wrong = [v for v in seen.verdicts if v.status != PASS and v.check == "verified-next-hop"]
+    if seen.taken or (seen.full and not wrong and not seen.temporary):
+        state = replace(state, refused="")
+    return state
+
+
 def _level(value: float, limit: float, base: float) -> int:
     """1 at the limit, 2 at ``base`` times the limit, and so on; 0 below it."""
     if value < limit:
@@ -142,7 +155,7 @@ def _oldest(seen: Seen, policy: Policy) -> Optional[Finding]:
 def _queue(seen: Seen, state: State, policy: Policy) -> tuple[Optional[Finding], State]:
     """Too many, and not getting fewer; one that was told of stays wrong until it is short again."""
     limit, before = policy.alert.queue, state.queue
-    told = "queue" in state.told and "queue" not in state.gone
+    told = state.stands("queue")
     if seen.waiting < limit and not (told and seen.waiting * 2 >= limit):
         return None, replace(state, queue=0)
     state = replace(state, queue=seen.waiting)
@@ -163,16 +176,22 @@ def _proof_age(state: State, policy: Policy, now: float) -> Optional[Finding]:
     return Finding(PROOF, level, text, "run `sysmail prove`, which says what is missing")
 
 
-def _refused(seen: Seen) -> Optional[Finding]:
-    if not seen.refused:
+def _refused(state: State) -> Optional[Finding]:
+    if not state.refused:
         return None
-    text = f"Mailu did not take the last message: {seen.refused}"
+    text = f"Mailu did not take the last message: {state.refused}"
     return Finding("refused", 1, text, "the program that sent it was told; see `sysmail prove`")
 
 
 def _runaway(runaway: Runaway, policy: Policy) -> Finding:
     limit = policy.limits.runaway
     held = f"; {runaway.held} of them are on hold" if runaway.held else ""
+    remedy = "find the program"
+    if runaway.held or runaway.trouble:
+        remedy += (
+            "; `sysmail queue list` shows what is held, and `sysmail queue release` or `delete` "
+            "decides about it"
+        )
     if runaway.trouble:
         held += f"; the surplus could not be put on hold: {runaway.trouble}"
     return Finding(
@@ -180,8 +199,7 @@ def _runaway(runaway: Runaway, policy: Policy) -> Finding:
         max(_level(runaway.count, limit, 10.0), 1),
         f"{runaway.name or runaway.who} submitted {_messages(runaway.count)} in ten minutes, "
         f"where {limit} are allowed{held}",
-        "find the program; `sysmail queue list` shows what is held, and `sysmail queue release` or "
-        "`delete` decides about it",
+        remedy,
     )
 
 

@@ -72,10 +72,10 @@ class Alert:
 class State:
     """What the watch remembers from run to run; written only when it changes.
 
-    ``told``: what was told, with the worst level that was. ``gone``: when what was told was
-    first not there any more, while other things still are. ``since``: when the trouble began,
-    0 while all is well. ``began``: when the last incidents did. ``well_since``: when all
-    was well again, before that is told. ``queue``: how many waited at the last run, where that
+    ``told``: what was told lately, with the worst level that was. ``gone``: when what was told
+    was first not there any more. ``since``: when the trouble began, 0 while all is well.
+    ``began``: when the last incidents did. ``well_since``: when all was well again, before that
+    is told. ``queue``: how many waited at the last run, where that
     is too many. ``proved`` and ``tried``: the last good full proof, and the last try of one.
     ``proof``: what the last full proof found broken. ``watched``: the first run.
     ``undelivered``: an alert that somebody has yet to get, by ``channels``; ``reasons`` say why
@@ -83,7 +83,9 @@ class State:
     more was let go by a person. ``lost``: the last line of the log about a notice that was
     lost, which the log itself does not keep for ever, and ``lost_at``, when that was seen.
     ``looked``: up to when the log was searched for such lines. ``busy``: since when
-    somebody has been at work on the host. Times are in seconds since the epoch.
+    somebody has been at work on the host. ``refused``: Mailu's last answer to a message, where
+    that was a no and nothing says that it would be another one now; ``refused_at``: when it last
+    was one. Times are in seconds since the epoch.
     """
 
     told: Mapping[str, int] = field(default_factory=dict)
@@ -105,6 +107,12 @@ class State:
     lost_at: float = 0.0
     looked: float = 0.0
     busy: float = 0.0
+    refused: str = ""
+    refused_at: float = 0.0
+
+    def stands(self, key: str) -> bool:
+        """Whether that was told, and was still wrong at the last run."""
+        return key in self.told and key not in self.gone
 
     def as_data(self) -> dict[str, Any]:
         """Plain data, as it is written."""
@@ -136,10 +144,13 @@ def _words(value: Any) -> tuple[str, ...]:
     return tuple(str(word) for word in value)
 
 
-_TIMES = ("since", "well_since", "watched", "proved", "tried", "lost_at", "looked", "busy")
+_TIMES = (
+    *("since", "well_since", "watched", "proved", "tried"),
+    *("lost_at", "looked", "busy", "refused_at"),
+)
 _AS: dict[str, Any] = {
     **dict.fromkeys(_TIMES, float),
-    **dict.fromkeys(("proof", "remedy", "lost"), str),
+    **dict.fromkeys(("proof", "remedy", "lost", "refused"), str),
     **dict.fromkeys(("channels", "reasons", "held"), _words),
     "queue": int,
     "told": _levels,

@@ -12,12 +12,22 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-__all__ = ["Runaway", "Submission", "named", "origins", "parse", "runaways", "with_senders"]
+__all__ = [
+    "Runaway",
+    "Submission",
+    "named",
+    "of_msmtp",
+    "origins",
+    "parse",
+    "runaways",
+    "with_senders",
+]
 
 _ID = r"([0-9A-Za-z]{6,30})"
 # A message that was requeued came before: its line ends with orig_id= (pickup(8)).
 _PICKUP = re.compile(rf"{_ID}: uid=([0-9]{{1,10}}) from=<(.*)>$")
-_SMTPD = re.compile(rf"{_ID}: client=[^\s\[\],]*\[([0-9A-Fa-f.:]+)\](?:,|$)")
+# With its port where smtpd_client_port_logging is on.
+_SMTPD = re.compile(rf"{_ID}: client=[^\s\[\],]*\[([0-9A-Fa-f.:]+)\](?::[0-9]+)?(?:,|$)")
 _MESSAGE = re.compile(r"(?m)^\*\*\* ENVELOPE RECORDS (?:\S*/)?([0-9A-Za-z]+) \*\*\*$")
 _CLIENT = re.compile(r"(?m)^named_attribute: client_address=(\S+)$")
 _RECEIVED = re.compile(r"(?m)^Received: (by|from) (?:\S+ \(.*, from userid ([0-9]{1,10})\)$)?")
@@ -131,6 +141,18 @@ def _beyond(came: list[Submission], limit: int) -> list[str]:
         turns[each.sender] = turn + 1
         order.append((turn, place))
     return [came[place].queue_id for place in sorted(place for _, place in sorted(order)[limit:])]
+
+
+def of_msmtp(total: int, by_user: Mapping[int, int], limit: int) -> list[Runaway]:
+    """Who submitted more than ``limit`` on the route ``mailu``, the most first; nothing is held.
+
+    What was handed to Mailu, and no user gave to sendmail(1), came by SMTP: msmtpd(1) does not say
+    from whom.
+    """
+    counts = {f"uid {uid}": count for uid, count in by_user.items()}
+    counts["client localhost"] = total - sum(counts.values())
+    found = [Runaway(who, count) for who, count in counts.items() if 0 < limit < count]
+    return sorted(found, key=lambda each: (-each.count, each.who))
 
 
 def origins(text: str) -> dict[str, str]:
