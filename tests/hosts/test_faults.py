@@ -339,13 +339,13 @@ def test_package_fails_half_way(bare: Host, tmp_path: Path, script: str) -> None
 
 
 BROKEN = """
-mkdir -p /root/broken/DEBIAN && cd /root/broken/DEBIAN
+mkdir -p /run/broken/DEBIAN && cd /run/broken/DEBIAN
 printf 'Package: brokenpkg\\nVersion: 1\\nArchitecture: all\\n' > control
 printf 'Maintainer: x <x@example.org>\\nDescription: cannot be set up\\n' >> control
 printf '#!/bin/sh\\nexit 1\\n' > postinst && chmod 755 postinst
-dpkg-deb --build /root/broken /root/broken.deb && ! dpkg -i /root/broken.deb
+dpkg-deb --build /run/broken /run/broken.deb && ! dpkg -i /run/broken.deb
 """
-MENDED = "dpkg --purge brokenpkg && rm -rf /root/broken /root/broken.deb"
+MENDED = "dpkg --purge brokenpkg && rm -rf /run/broken /run/broken.deb"
 
 
 def test_package_of_others_that_cannot_be_set_up(bare: Host) -> None:
