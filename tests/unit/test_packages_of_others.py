@@ -95,6 +95,16 @@ def test_our_own_package_may_be_half_installed_where_it_goes() -> None:
     assert differences(before, host.world()) == {}
 
 
+def test_our_own_package_that_was_cut_off_is_made_whole_by_the_next_apply() -> None:
+    """As where mail that waited kept a cut-off apply: there is nobody else's package then."""
+    host = bare()
+    do_apply(host)
+    host.packages["postfix"] = "iU "
+    del host.packages["msmtp"]
+    assert do_apply(host).exit_code == 0
+    assert host.packages["msmtp"] == "ii "
+
+
 @pytest.mark.parametrize("ends", [True, False])
 def test_package_that_is_just_set_up_is_waited_for(*, ends: bool) -> None:
     """While a package manager is at work, packages are half installed; that is no fault."""

@@ -226,7 +226,7 @@ def _judge(
     states = _states(writer, distro, names)
     if not others or any(states.get(name, "")[1:2] not in set("iWt") for name in names):
         return done
-    say(f"{distro.name} complains of {', '.join(sorted(others))}, which is none of ours")
+    say(f"{distro.name} complains of {', '.join(sorted(others))}, and has done what was asked")
     return replace(done, status=0)
 
 

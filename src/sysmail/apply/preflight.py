@@ -9,7 +9,7 @@ same fault may hinder.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sysmail.apply import packages
@@ -53,7 +53,7 @@ _OF_PACKAGES = [_Change(path, PACKAGES, packages=True) for path in ("/usr", "/va
 def check_steps(writer: Writer, facts: Facts, steps: Sequence[Step]) -> None:
     """RefusedError with the path and the reason when a step cannot be done. Nothing is changed."""
     if any(isinstance(step, (DownloadPackages, InstallPackages)) for step in steps):
-        _refuse_half_installed(writer, facts, [])
+        _refuse_half_installed(writer, facts)
     if any(isinstance(step, Service) for step in steps):
         _refuse_masked(writer, facts)
     changes = [_Change(HOME, JOURNAL)]
@@ -75,7 +75,7 @@ def check_steps(writer: Writer, facts: Facts, steps: Sequence[Step]) -> None:
 def check_way_back(writer: Writer, facts: Facts, checkpoints: Sequence[Checkpoint]) -> None:
     """The same for a rollback or a removal."""
     if any(each.packages_brought or each.packages_lost for each in checkpoints):
-        _refuse_half_installed(writer, facts, Store(writer).load())
+        _refuse_half_installed(writer, facts)
     if any(each.service.get("enabled") or each.service.get("running") for each in checkpoints):
         _refuse_masked(writer, facts)
     changes = [_Change(HOME, JOURNAL)]
@@ -89,18 +89,18 @@ def check_way_back(writer: Writer, facts: Facts, checkpoints: Sequence[Checkpoin
     _require(writer, changes)
 
 
-def _refuse_half_installed(writer: Writer, facts: Facts, ours: Iterable[Checkpoint]) -> None:
+def _refuse_half_installed(writer: Writer, facts: Facts) -> None:
     """A package that cannot be set up makes apt-get fail, whatever else it is asked for.
 
-    One that came with ``ours`` is made whole, or goes. Whoever is at work may just be setting one
-    up, and is waited for.
+    One that came with sysmail, and was cut off, is made whole by that call, or goes with it.
+    Whoever is at work may just be setting one up, and is waited for.
     """
     distro = facts.distro
     if distro is None or not packages.half_installed(writer, distro):
         return
     wait_for_packages(writer, distro)
-    known = {name for each in ours for name in each.packages_brought or ()}
-    names = sorted(set(packages.half_installed(writer, distro)) - known)
+    ours = {name for each in Store(writer).load() for name in each.packages_brought or ()}
+    names = sorted(set(packages.half_installed(writer, distro)) - ours)
     if names:
         raise RefusedError(
             "packages-half-installed",
