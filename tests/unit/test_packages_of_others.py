@@ -105,6 +105,16 @@ def test_our_own_package_that_was_cut_off_is_made_whole_by_the_next_apply() -> N
     assert host.packages["msmtp"] == "ii "
 
 
+def test_packages_of_an_ansible_that_was_cut_off_are_made_whole_too() -> None:
+    """What the host was prepared for, and what came along, is not known to be ours yet."""
+    host = bare()
+    assert apply.run(host, "", {"admin": "ops@example.com"}, silent, hand_over=True).exit_code == 2
+    host._dpkg_install(["ssl-cert", "postfix"])
+    host.packages.update({"postfix": "iU ", "ssl-cert": "iU "})
+    assert do_apply(host).exit_code == 0
+    assert host.packages["msmtp"] == "ii "
+
+
 @pytest.mark.parametrize("ends", [True, False])
 def test_package_that_is_just_set_up_is_waited_for(*, ends: bool) -> None:
     """While a package manager is at work, packages are half installed; that is no fault."""

@@ -99,8 +99,12 @@ def _refuse_half_installed(writer: Writer, facts: Facts) -> None:
     if distro is None or not packages.half_installed(writer, distro):
         return
     wait_for_packages(writer, distro)
-    ours = {name for each in Store(writer).load() for name in each.packages_brought or ()}
-    names = sorted(set(packages.half_installed(writer, distro)) - ours)
+    known = Store(writer).load()
+    names = [
+        name
+        for name in packages.half_installed(writer, distro)
+        if not any(_came_with(each, name) for each in known)
+    ]
     if names:
         raise RefusedError(
             "packages-half-installed",
@@ -110,6 +114,13 @@ def _refuse_half_installed(writer: Writer, facts: Facts) -> None:
             f"where it lacks a package); or remove it: `apt-get purge {' '.join(names)}`; then "
             "retry",
         )
+
+
+def _came_with(checkpoint: Checkpoint, name: str) -> bool:
+    """Of one that is not at its end, what is new may have."""
+    if checkpoint.packages_brought is None and checkpoint.state != "done":
+        return name not in checkpoint.packages_before
+    return name in (checkpoint.packages_brought or ())
 
 
 def _refuse_masked(reader: Reader, facts: Facts) -> None:
