@@ -338,6 +338,68 @@ def test_package_fails_half_way(bare: Host, tmp_path: Path, script: str) -> None
     assert same(before, bare) == []
 
 
+BROKEN = """
+mkdir -p /run/broken/DEBIAN && cd /run/broken/DEBIAN
+printf 'Package: brokenpkg\\nVersion: 1\\nArchitecture: all\\n' > control
+printf 'Maintainer: x <x@example.org>\\nDescription: cannot be set up\\n' >> control
+printf '#!/bin/sh\\nexit 1\\n' > postinst && chmod 755 postinst
+dpkg-deb --build /run/broken /run/broken.deb && ! dpkg -i /run/broken.deb
+"""
+MENDED = "dpkg --purge brokenpkg && rm -rf /run/broken /run/broken.deb"
+
+
+def test_package_of_others_that_cannot_be_set_up(bare: Host) -> None:
+    """apt fails for it whatever it is asked for: named before anything changes.
+
+    Where it breaks in between, here while what was cut off waits to be undone, all of ours goes.
+    """
+    before = world(bare)
+    try:
+        bare.run(BROKEN)
+        broken = world(bare)
+        ran = sysmail(bare, "apply", "--admin", "ops@example.org")
+        told(ran, "packages-half-installed", "brokenpkg", "nothing was changed")
+        assert same(broken, bare) == []
+        bare.run(MENDED)
+        apply(bare, "--admin", "ops@example.org")
+        bare.run(BROKEN)
+        for command in ("rollback", "remove"):
+            told(sysmail(bare, command), "packages-half-installed", "brokenpkg")
+        mail_works(bare)
+        bare.run(MENDED)
+        assert sysmail(bare, "remove").status == 0
+        assert same(before, bare) == []
+
+        running = bare.start([SYSMAIL, "--json", "apply", "--admin", "ops@example.org"])
+        bare.run("while [ ! -e /usr/sbin/postconf ]; do sleep 0.02; done", timeout=100)
+        pid = re.findall(r"\d+", bare.run("cat /run/sysmail/lock").stdout)[0]
+        bare.run(f"kill -KILL {pid}")
+        running.communicate(timeout=300)
+        bare.run("while pgrep -x 'apt-get|dpkg' > /dev/null; do sleep 0.1; done", timeout=300)
+        bare.run(BROKEN)
+        ran = sysmail(bare, "recover")
+        assert ran.status == 0, ran.report
+        assert any("brokenpkg" in note for note in ran.report["notes"]), ran.report
+        assert same(broken, bare) == []
+    finally:
+        bare.run(MENDED, check=False)
+    assert same(before, bare) == []
+
+
+def test_unit_of_postfix_masked(bare: Host, relay: Host) -> None:
+    """Told before a package comes, or Postfix is stopped, with what lets it start."""
+    mask, unmask = "systemctl mask postfix", "systemctl unmask postfix"
+    refused(relay, IPV4, mask, unmask, "service-masked", r"postfix\.service is masked")
+    before = world(bare)
+    bare.run(mask)
+    masked = world(bare)
+    ran = sysmail(bare, "apply", "--admin", "ops@example.org")
+    told(ran, "service-masked", r"postfix\.service is masked", "nothing was changed")
+    assert same(masked, bare) == []
+    bare.run(unmask)
+    assert same(before, bare) == []
+
+
 def test_package_damaged(bare: Host) -> None:
     """A package that was cut short is told, and what was installed with it goes again."""
     before = world(bare)

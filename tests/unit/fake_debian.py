@@ -91,7 +91,9 @@ class FakeDebian(FakeHost):
         self.exim_runs = self.exim_enabled = False
         self.automatic: set[str] = set()
         self.needs: dict[str, str] = {}
-        self.removes_automatically = False
+        self.removes_automatically = self.masked = False
+        self.broken: set[str] = set()
+        """Packages whose postinst fails."""
         self.log: list[str] = []
         self.logs = True
         """Whether somebody keeps what Postfix says."""
@@ -153,6 +155,7 @@ class FakeDebian(FakeHost):
         other.exim_runs, other.exim_enabled = self.exim_runs, self.exim_enabled
         other.needs, other.removes_automatically = dict(self.needs), self.removes_automatically
         other.automatic, other.owners = set(self.automatic), dict(self.owners)
+        other.broken, other.masked = set(self.broken), self.masked
         other.scratch, other.exposed = dict(self.scratch), list(self.exposed)
         return other
 
@@ -180,7 +183,7 @@ class FakeDebian(FakeHost):
             "apt-cache": self._apt_cache,
             "apt-get": self._apt_get,
             "apt-mark": self._apt_mark,
-            "dpkg": self._dpkg_repair,
+            "dpkg": self._dpkg,
             "systemctl": self._systemctl,
             "journalctl": self._journalctl,
             "getent": self._getent,
@@ -208,6 +211,11 @@ class FakeDebian(FakeHost):
         self.automatic |= set(along)
         self.automatic.discard(name)
         self.needs.update(dict.fromkeys((name,), along[0]) if along else {})
+
+    def somebody_breaks(self, name: str) -> None:
+        """A person installs a package that cannot be set up."""
+        self.packages[name] = "iF "
+        self.broken.add(name)
 
     def _apt_mark(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         if argv[1] == "showauto":
@@ -249,21 +257,42 @@ class FakeDebian(FakeHost):
             self._dpkg_install([p for p in wanted if self.packages.get(p) != "ii "])
         elif verb == "remove":
             self._remove_what_nobody_needs(argv)
-            for name in [name for name in names if self.packages.get(name, "rc ") != "rc "]:
-                self.change("dpkg", "remove", name)
-                self._remove_files(name)
-                self.packages[name] = "rc "
+            self._dpkg_remove(names)
         elif verb == "purge":
             self._remove_what_nobody_needs(argv)
             self.change("apt-get", "marks of what goes", *names)
             self.automatic -= set(names)  # before anything is removed (measured)
-            for name in [name for name in names if name in self.packages]:
-                self.change("dpkg", "purge", name)
-                if self.packages.pop(name) != "rc ":
-                    self._remove_files(name)
-                if name == "postfix":
-                    self._purge_postfix()
+            if self._broken() - set(names):
+                # Removed, then it sets up what is left, fails, and purges nothing (measured).
+                self._dpkg_remove(names)
+            else:
+                self._dpkg_purge(names)
+        if "--download-only" not in argv and self._broken():
+            return self._fails(argv)
         return _said(argv, "".join(f"Setting up {name} ...\n" for name in names))
+
+    def _broken(self) -> set[str]:
+        return {name for name in self.broken if self.packages.get(name, "rc ") != "rc "}
+
+    def _fails(self, argv: Sequence[str]) -> Completed:
+        name = min(self._broken())
+        why = f" installed {name} package post-installation script subprocess returned error"
+        said = f"dpkg: error processing package {name} (--configure):\n{why}\n"
+        return _said(argv, said, 1 if argv[0] == "dpkg" else 100)
+
+    def _dpkg_remove(self, names: Sequence[str]) -> None:
+        for name in [name for name in names if self.packages.get(name, "rc ") != "rc "]:
+            self.change("dpkg", "remove", name)
+            self._remove_files(name)
+            self.packages[name] = "rc "
+
+    def _dpkg_purge(self, names: Sequence[str]) -> None:
+        for name in [name for name in names if name in self.packages]:
+            self.change("dpkg", "purge", name)
+            if self.packages.pop(name) != "rc ":
+                self._remove_files(name)
+            if name == "postfix":
+                self._purge_postfix()
 
     def _remove_what_nobody_needs(self, argv: Sequence[str]) -> None:
         """apt.conf(5): what APT::Get::AutomaticRemove does where the host's owner has set it."""
@@ -304,7 +333,9 @@ class FakeDebian(FakeHost):
 
     def _dpkg_configure(self, name: str, *, new: bool) -> None:
         self.change("dpkg", "configure", name)
-        self.packages[name] = "ii "
+        self.packages[name] = "iF " if name in self.broken else "ii "
+        if name in self.broken:
+            return
         if name == "postfix":
             self._configure_postfix(new=new)
             self.change("dpkg", "start", name)
@@ -314,10 +345,16 @@ class FakeDebian(FakeHost):
             self.put("/etc/exim4/update-exim4.conf.conf", "dc_eximconfig_configtype='none'\n")
             self.exim_runs = self.exim_enabled = True
 
-    def _dpkg_repair(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
-        """``dpkg --configure -a``: what was unpacked is set up."""
-        for name in [name for name, state in self.packages.items() if state == "iU "]:
-            self._dpkg_configure(name, new=False)
+    def _dpkg(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        """``dpkg --configure -a``: what was unpacked is set up; ``--purge``: of these alone."""
+        if argv[1] == "--purge":
+            self._dpkg_purge(argv[2:])
+        elif argv[1] == "--remove":
+            self._dpkg_remove(argv[2:])
+        elif argv[1] == "--configure":
+            for name in [n for n, state in self.packages.items() if state in ("iU ", "iF ")]:
+                self._dpkg_configure(name, new=False)
+            return self._fails(argv) if self._broken() else _said(argv)
         return _said(argv)
 
     def _unpack_msmtp(self, name: str) -> None:
@@ -478,8 +515,9 @@ class FakeDebian(FakeHost):
             return self._systemctl_timer(argv)
         if "exim4.service" in argv:
             return self._systemctl_exim4(argv)
-        if self.packages.get("postfix", "rc ") == "rc ":
-            return _said(argv, "", 5, "Failed: Unit postfix.service not loaded.")
+        if self.packages.get("postfix", "rc ") == "rc " or self._hinders(verb):
+            what = "masked" if self.masked else "not loaded"
+            return _said(argv, "", 5, f"Failed: Unit postfix.service is {what}.")
         if verb in ("enable", "disable"):
             self.enabled = verb == "enable"
         elif verb == "stop":
@@ -487,6 +525,9 @@ class FakeDebian(FakeHost):
         elif verb in ("start", "restart") or (verb == "reload" and self.running is not None):
             self._start()
         return _said(argv)
+
+    def _hinders(self, verb: str) -> bool:
+        return self.masked and verb in ("enable", "start", "restart", "reload")
 
     def _systemctl_timer(self, argv: Sequence[str]) -> Completed:
         """The timer of the watch, whose units have to be there for it to start."""
@@ -530,6 +571,11 @@ class FakeDebian(FakeHost):
         there = self.packages.get("postfix", "rc ") != "rc "
         state = "active" if self.running is not None else "inactive"
         kind = "forking" if "@" in name else "oneshot"
+        if self.masked and "@" not in name:
+            return (
+                f"Type={kind}\nId={name}\nLoadState=masked\nActiveState={state}\n"
+                "UnitFileState=masked\n"
+            )
         return (
             f"Type={kind}\nId={name}\nLoadState={'loaded' if there else 'not-found'}\n"
             f"ActiveState={state}\n"

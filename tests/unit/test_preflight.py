@@ -449,3 +449,52 @@ def test_second_name_and_rename(tmp_path: Path) -> None:
     with pytest.raises(SysmailError) as caught:
         Machine().rename(str(second), str(path))
     assert caught.value.code == "file-not-written"
+
+
+@pytest.mark.parametrize("make", [FakeDebian, lambda: FakeDebian(postfix=True), in_force])
+def test_masked_unit_is_found_before_anything_is_touched(make: Callable[[], FakeDebian]) -> None:
+    """Whoever masked it wants no Postfix to start: told, with what would let it."""
+    host = make()
+    host.masked = True
+    runs: list[Callable[[], object]] = [lambda: apply.run(host, "", ADMIN, silent)]
+    if make is not in_force:
+        runs.append(lambda: try_.run(host, silent))
+    for run in runs:
+        with pytest.raises(RefusedError) as caught:
+            run()
+        assert (caught.value.code, host.changes) == ("service-masked", [])
+        assert caught.value.message.startswith("postfix.service is masked")
+        assert "`systemctl unmask postfix`" in caught.value.remedy
+
+
+@pytest.mark.parametrize("back", [rollback.rollback, rollback.remove])
+def test_masked_unit_hinders_a_way_back_that_starts_postfix(back: Callable[..., Any]) -> None:
+    """Where it ran before; where it goes with its package, it need not start."""
+    host = in_force()
+    host.masked = True
+    with pytest.raises(RefusedError) as caught:
+        back(host, silent, force=False)
+    assert (caught.value.code, host.changes) == ("service-masked", [])
+    bare = FakeDebian()
+    before = bare.world()
+    apply.run(bare, "", ADMIN, silent)
+    bare.masked = True
+    assert back(bare, silent, force=False).exit_code == 0
+    assert bare.world() == before
+
+
+def test_unit_that_is_masked_until_the_next_boot() -> None:
+    """That mask is in /run, where systemctl(1) looks with an option alone."""
+    host = FakeDebian()
+    host.masked = True
+    systemctl = host.programs["systemctl"]
+
+    def program(argv: Any, stdin: Any) -> Any:
+        done = systemctl(argv, stdin)
+        out = done.out.replace("UnitFileState=masked", "UnitFileState=masked-runtime")
+        return type(done)(done.argv, done.status, out, done.err)
+
+    host.programs["systemctl"] = program
+    with pytest.raises(RefusedError) as caught:
+        apply.run(host, "", ADMIN, silent)
+    assert "`systemctl unmask --runtime postfix`" in caught.value.remedy

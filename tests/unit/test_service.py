@@ -35,3 +35,12 @@ def test_the_reason_is_told_without_what_systemctl_says_first() -> None:
         service.act(host, collect(host), "enable")
     assert caught.value.code == "service-not-started"
     assert caught.value.message == f"Postfix did not enable: {WHY}"
+
+
+def test_masked_meanwhile() -> None:
+    """What systemctl says of a unit that was masked on the way, with what lets it start."""
+    host = FakeDebian(postfix=True)
+    host.masked = True
+    with pytest.raises(StepError, match=r"postfix\.service is masked") as caught:
+        service.act(host, collect(host), "start")
+    assert "`systemctl unmask postfix`" in caught.value.remedy

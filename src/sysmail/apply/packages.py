@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Callable, Optional
 
 from sysmail.apply import disk, guard
 from sysmail.distro import Distro
 from sysmail.errors import HostError, StepError
 from sysmail.facts import parse
-from sysmail.host.port import Completed, Writer
+from sysmail.host.port import Completed, Reader, Writer
 
 __all__ = [
     "at_work",
@@ -18,6 +19,7 @@ __all__ = [
     "bring_back",
     "came_for",
     "fetch",
+    "half_installed",
     "install",
     "installed",
     "let_end",
@@ -123,7 +125,7 @@ def install(
     StepError with the package manager's own words when it fails.
     """
     argv = distro.replace if replaced else distro.install
-    done = _call_or_renew(writer, distro, [*argv, *names], say)
+    done = _call_or_renew(writer, distro, [*argv, *names], say, names)
     if done.status != 0:
         raise _failure("packages-not-installed", f"install {', '.join(names)}", distro, done)
     missing = [name for name in names if name not in installed(writer, distro)]
@@ -179,7 +181,7 @@ def bring_back(
     absent = [name for name in lost if name not in present]
     absent += _half(writer, distro, before)
     if absent:
-        done = _call_or_renew(writer, distro, [*distro.replace, *absent], say)
+        done = _call_or_renew(writer, distro, [*distro.replace, *absent], say, absent)
         if done.status != 0 and distro.repair:
             _call(writer, distro, distro.repair, say)
             # Unpacked without what it depends on, it can only go: a minus says so (apt-get(8)).
@@ -187,6 +189,7 @@ def bring_back(
             states = _states(writer, distro, _half(writer, distro, brought))
             going = [name if state[1] == "H" else f"{name}-" for name, state in states.items()]
             done = _call(writer, distro, [*distro.restore, *absent, *going], say)
+            done = _judge(writer, distro, done, absent, say)
         if done.status != 0:
             raise _failure("packages-not-restored", f"install {', '.join(absent)}", distro, done)
     doomed = [n for n, s in _states(writer, distro, before).items() if s in ("ri", "pi")]
@@ -195,9 +198,36 @@ def bring_back(
         writer.run(["dpkg", "--set-selections"], stdin=lines.encode())
 
 
-def _half(writer: Writer, distro: Distro, names: Sequence[str]) -> list[str]:
-    """Those that are half-installed, unpacked or half-configured (dpkg-query(1))."""
-    return [n for n, s in _states(writer, distro, names).items() if s[1:2] in set("HUF")]
+def half_installed(reader: Reader, distro: Distro) -> list[str]:
+    """Packages that are half-installed, unpacked or half-configured (dpkg-query(1)), whoever's.
+
+    apt-get sets up what it can of them whatever it is asked for, and fails as long as one stays so.
+    """
+    return sorted(n for n, s in _all_states(reader, distro).items() if s[1:2] in set("HUF"))
+
+
+def _half(reader: Reader, distro: Distro, names: Sequence[str]) -> list[str]:
+    known = half_installed(reader, distro)
+    return [name for name in names if name in known]
+
+
+def _judge(
+    writer: Writer,
+    distro: Distro,
+    done: Completed,
+    names: Sequence[str],
+    say: Callable[[str], None],
+) -> Completed:
+    """A call that failed at packages of somebody else's alone is none: ``names`` are whole.
+
+    Set up, or with triggers that are still to come (dpkg-query(1)).
+    """
+    others = set(half_installed(writer, distro)) - set(names) if done.status != 0 else set()
+    states = _states(writer, distro, names)
+    if not others or any(states.get(name, "")[1:2] not in set("iWt") for name in names):
+        return done
+    say(f"{distro.name} complains of {', '.join(sorted(others))}, and has done what was asked")
+    return replace(done, status=0)
 
 
 def mark(
@@ -213,13 +243,17 @@ def mark(
         _call(writer, distro, [*distro.mark_automatic, *sorted(unmarked)], say)
 
 
-def _states(writer: Writer, distro: Distro, names: Sequence[str]) -> dict[str, str]:
-    """With dpkg, what is wanted of these packages and what they are, a letter each."""
+def _states(reader: Reader, distro: Distro, names: Sequence[str]) -> dict[str, str]:
+    known = _all_states(reader, distro)
+    return {name: known[name] for name in names if name in known}
+
+
+def _all_states(reader: Reader, distro: Distro) -> dict[str, str]:
+    """With dpkg, what is wanted of each package and what it is, a letter each."""
     if distro.name != "apt":
         return {}
-    lines = [line.split() for line in writer.ask(distro.query).out.splitlines()]
-    known = {words[1]: words[0] for words in lines if len(words) >= 3}
-    return {name: known[name] for name in names if name in known}
+    lines = [line.split() for line in reader.ask(distro.query).out.splitlines()]
+    return {words[1]: words[0] for words in lines if len(words) >= 3}
 
 
 def uninstall(
@@ -255,6 +289,11 @@ def _uninstall(
     if done.status != 0 and distro.repair:
         _make_whole(writer, distro, names, say)
         done = _call(writer, distro, [*argv, *names], say)
+    if done.status != 0 and set(half_installed(writer, distro)) - set(names):
+        # apt-get removes, fails at what somebody else left half installed, and purges nothing any
+        # more (measured); dpkg(1) looks at these alone, and refuses where others need them.
+        verb = "--remove" if argv == distro.keep_configuration else "--purge"
+        done = _call(writer, distro, ["dpkg", verb, *names], say)
     if done.status != 0:
         raise _failure("packages-not-removed", f"remove {', '.join(names)}", distro, done)
 
@@ -310,15 +349,25 @@ def _call(
 
 
 def _call_or_renew(
-    writer: Writer, distro: Distro, argv: Sequence[str], say: Callable[[str], None]
+    writer: Writer,
+    distro: Distro,
+    argv: Sequence[str],
+    say: Callable[[str], None],
+    wanted: Sequence[str] = (),
 ) -> Completed:
-    """Call; when the package lists are missing or old, renew them and call once more."""
+    """Call; when the package lists are missing or old, renew them and call once more.
+
+    ``wanted`` are whole afterwards, or it failed.
+    """
     done = _call(writer, distro, argv, say)
+    if wanted:
+        done = _judge(writer, distro, done, wanted, say)
     if done.status in (0, TIMED_OUT):
         return done
     say("renewing the package lists")
     _call(writer, distro, distro.refresh, say)
-    return _call(writer, distro, argv, say)
+    done = _call(writer, distro, argv, say)
+    return _judge(writer, distro, done, wanted, say) if wanted else done
 
 
 def _failure(code: str, what: str, distro: Distro, done: Completed) -> StepError:

@@ -1,23 +1,26 @@
 """Looks for what would keep a change from being made, before anything is touched.
 
-A read-only file system, an immutable file, a full disk and a package manager
-that somebody else runs are found in milliseconds. Found in the middle of a
-transaction they have to be undone, which the same fault may hinder.
+A read-only file system, an immutable file, a full disk, a masked unit, a package
+manager that somebody else runs, or that fails for a package of theirs, are found in
+milliseconds. Found in the middle of a transaction they have to be undone, which the
+same fault may hinder.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sysmail.apply.checkpoint import HOME, Checkpoint
+from sysmail.apply import packages
+from sysmail.apply.checkpoint import HOME, Checkpoint, Store
 from sysmail.apply.restartable import NEEDED, NEEDED_FILES, places
 from sysmail.distro import Distro
 from sysmail.errors import RefusedError
+from sysmail.facts.collect import collect_units
 from sysmail.facts.model import Facts
 from sysmail.host.port import Reader, Room, Writer
-from sysmail.plan import DownloadPackages, InstallPackages, RemoveFile, Step, WriteFile
+from sysmail.plan import DownloadPackages, InstallPackages, RemoveFile, Service, Step, WriteFile
 
 __all__ = ["check_steps", "check_way_back", "wait_for_packages"]
 
@@ -47,8 +50,12 @@ class _Change:
 _OF_PACKAGES = [_Change(path, PACKAGES, packages=True) for path in ("/usr", "/var")]
 
 
-def check_steps(reader: Reader, facts: Facts, steps: Sequence[Step]) -> None:
+def check_steps(writer: Writer, facts: Facts, steps: Sequence[Step]) -> None:
     """RefusedError with the path and the reason when a step cannot be done. Nothing is changed."""
+    if any(isinstance(step, (DownloadPackages, InstallPackages)) for step in steps):
+        _refuse_half_installed(writer, facts)
+    if any(isinstance(step, Service) for step in steps):
+        _refuse_masked(writer, facts)
     changes = [_Change(HOME, JOURNAL)]
     for step in steps:
         if isinstance(step, WriteFile):
@@ -62,20 +69,73 @@ def check_steps(reader: Reader, facts: Facts, steps: Sequence[Step]) -> None:
     if facts.postfix is not None:
         changes.append(_Change(SCRATCH, JOURNAL))
         changes += [_Change(path, NEEDED, files=NEEDED_FILES) for path in places(facts)]
-    _require(reader, changes)
+    _require(writer, changes)
 
 
-def check_way_back(reader: Reader, checkpoints: Iterable[Checkpoint]) -> None:
+def check_way_back(writer: Writer, facts: Facts, checkpoints: Sequence[Checkpoint]) -> None:
     """The same for a rollback or a removal."""
+    if any(each.packages_brought or each.packages_lost for each in checkpoints):
+        _refuse_half_installed(writer, facts)
+    if any(each.service.get("enabled") or each.service.get("running") for each in checkpoints):
+        _refuse_masked(writer, facts)
     changes = [_Change(HOME, JOURNAL)]
     for checkpoint in checkpoints:
         for entry in checkpoint.files:
             before = entry["before"] or {}
-            state = reader.state(checkpoint.kept(before)) if "backup" in before else None
+            state = writer.state(checkpoint.kept(before)) if "backup" in before else None
             changes.append(_Change(entry["path"], _blocks(state.size if state else 0)))
         if checkpoint.packages_brought:
             changes += [replace(each, size=BLOCK) for each in _OF_PACKAGES]
-    _require(reader, changes)
+    _require(writer, changes)
+
+
+def _refuse_half_installed(writer: Writer, facts: Facts) -> None:
+    """A package that cannot be set up makes apt-get fail, whatever else it is asked for.
+
+    One that came with sysmail, and was cut off, is made whole by that call, or goes with it.
+    Whoever is at work may just be setting one up, and is waited for.
+    """
+    distro = facts.distro
+    if distro is None or not packages.half_installed(writer, distro):
+        return
+    wait_for_packages(writer, distro)
+    known = Store(writer).load()
+    names = [
+        name
+        for name in packages.half_installed(writer, distro)
+        if not any(_came_with(each, name) for each in known)
+    ]
+    if names:
+        raise RefusedError(
+            "packages-half-installed",
+            f"not fully installed: {', '.join(names)}; {distro.name} fails for that, whatever it "
+            "is asked for; nothing was changed",
+            "`dpkg --configure -a` finishes it, or says why not (`apt-get --fix-broken install` "
+            f"where it lacks a package); or remove it: `apt-get purge {' '.join(names)}`; then "
+            "retry",
+        )
+
+
+def _came_with(checkpoint: Checkpoint, name: str) -> bool:
+    """Of one that is not at its end, what is new may have."""
+    if checkpoint.packages_brought is None and checkpoint.state != "done":
+        return name not in checkpoint.packages_before
+    return name in (checkpoint.packages_brought or ())
+
+
+def _refuse_masked(reader: Reader, facts: Facts) -> None:
+    if not facts.systemd or facts.distro is None:
+        return
+    for block in collect_units(reader, facts.distro.units):
+        if block.get("LoadState") == "masked":
+            name = block.get("Id", "postfix.service")
+            how = " --runtime" if block.get("UnitFileState") == "masked-runtime" else ""
+            raise RefusedError(
+                "service-masked",
+                f"{name} is masked (systemd starts it for nobody); nothing was changed",
+                f"`systemctl unmask{how} {name.removesuffix('.service')}`, once whoever masked it "
+                "agrees; then retry",
+            )
 
 
 def _blocks(size: int) -> int:

@@ -181,5 +181,7 @@ def why_not(writer: Writer, facts: Facts, said: str = "") -> tuple[str, str]:
     words = maillog.last_fatal(writer, facts, log_file) or next(iter(lines), "").strip()
     if os.strerror(errno.ENOSPC) in words:
         return words, FILE_REMEDY[errno.ENOSPC]
+    if words.endswith(" is masked."):
+        return words, "`systemctl unmask postfix`, once whoever masked it agrees"
     remedy = "look at the log of Postfix (journalctl -u 'postfix*', or maillog_file)"
     return words or "no reason was given", remedy

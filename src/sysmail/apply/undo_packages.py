@@ -7,6 +7,7 @@ from typing import Callable
 from sysmail.apply import keepers, leaving, neighbour, packages, service
 from sysmail.apply.checkpoint import Checkpoint, save
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
+from sysmail.distro import Distro
 from sysmail.errors import RefusedError, StepError
 from sysmail.facts.model import Facts
 from sysmail.host.port import Writer
@@ -96,7 +97,19 @@ def _remove_packages(
     packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
     if "postfix" not in kept:
         _remove_leftovers(writer, set(facts.distro.leftovers) - set(checkpoint.leftovers_before))
+    _note_others(writer, facts.distro, checkpoint)
     return kept
+
+
+def _note_others(writer: Writer, distro: Distro, checkpoint: Checkpoint) -> None:
+    """What is half installed now is somebody else's: what came has gone, or stays for others."""
+    for name in packages.half_installed(writer, distro):
+        note = (
+            f"{distro.name} complains of {name}, which is not fully installed: "
+            "`dpkg --configure -a`, or remove it"
+        )
+        if note not in checkpoint.notes:
+            checkpoint.notes.append(note)
 
 
 def _stop_empty_at_once(writer: Writer, facts: Facts) -> None:
