@@ -360,11 +360,11 @@ class FakeDebian(FakeHost):
             f"{PID}\n".encode() if self.running is not None else b""
         )
         for name in POSTFIX_FILES:
-            if f"/etc/postfix/{name}" not in self.entries:
+            if self._at(f"/etc/postfix/{name}") not in self.entries:
                 self.put(f"/etc/postfix/{name}", f"# the package's {name}\n")
 
     def _configure_postfix(self, *, new: bool = True) -> None:
-        if "/etc/postfix/main.cf" not in self.entries:
+        if self._at("/etc/postfix/main.cf") not in self.entries:
             self.put("/etc/postfix/main.cf", "inet_interfaces = all\nmyorigin = /etc/mailname\n")
         for path in ("/etc/aliases", "/etc/mailname"):
             if path not in self.entries:
@@ -414,7 +414,7 @@ class FakeDebian(FakeHost):
     def _refused(self, config: str) -> str:
         """Why no Postfix starts with the files of a directory."""
         for path in (f"{config}/main.cf", f"{config}/master.cf"):
-            if path not in self.entries:
+            if self._at(path) not in self.entries:
                 return f"open {path}: No such file or directory"
         text = self.text(f"{config}/main.cf")
         odd = [x for x in text.split("\n") if x.strip() and x[0] not in "# \t" and "=" not in x]
