@@ -541,7 +541,7 @@ class FakeDebian(FakeHost):
         values = {} if "-n" in argv else dict(DEFAULTS)
         if "-d" not in argv:
             config = argv[argv.index("-c") + 1] if "-c" in argv else "/etc/postfix"
-            if f"{config}/main.cf" not in self.entries:
+            if self._at(f"{config}/main.cf") not in self.entries:
                 return _said(argv, "", 1, f"postconf: fatal: open {config}/main.cf\n")
             values.update(main_cf_values(self.text(f"{config}/main.cf")))
         return _said(argv, "".join(f"{k} = {v}\n" for k, v in sorted(values.items())))

@@ -63,7 +63,7 @@ def write_down(reader: Reader, checkpoint: Checkpoint, distro: Optional[Distro])
     paths |= set(distro.leftovers) - set(checkpoint.leftovers_before)
     checkpoint.found = {}
     for path in sorted(paths - set(changed_paths(checkpoint))):
-        state = reader.state(path)
+        state = None if path.endswith(_OURS) else reader.state(path)
         if state is not None and state.kind in {"file", "link"}:
             checkpoint.found[path] = _mark(state)
     # Its postrm removes the folder; pacman leaves what is of no package (both measured).
