@@ -193,11 +193,13 @@ def test_what_the_package_manager_changed_stays(host: Host) -> None:
 
 
 OLD = "/^Old:/ REJECT"
+CHECKS, EXIM = "/etc/postfix/header_checks", "/etc/exim4/update-exim4.conf.conf"
 BESIDE = {
-    "/etc/postfix/header_checks": "was there before, and was edited since",
+    CHECKS: "was there before, and was edited since",
     "/etc/postfix/mine/my_map": "made since in the folder that the purge takes along",
+    "/etc/rsyslog.d/postfix.conf": "of the package, elsewhere, and edited since",
     "/etc/aliases": "left by the package, and edited since",
-    "/etc/exim4/update-exim4.conf.conf": "of the program that was replaced, and edited since",
+    EXIM: "of the program that was replaced, and edited since",
 }
 
 
@@ -206,7 +208,7 @@ def test_what_people_have_beside_is_not_lost(fresh_host: FreshHost) -> None:
     host = fresh_host(packages=["exim4"])
     host.run(f"mkdir /etc/postfix && echo '{OLD}' > /etc/postfix/header_checks; rm /etc/mailname")
     host.run("rm -f /etc/aliases")
-    former = {path: text(host, path) for path in list(BESIDE)[::3]}
+    former = {path: text(host, path) for path in (CHECKS, EXIM)}
     apply(host, "--admin", "ops@example.org")
     # None of these is somebody's: maps are made anew, and packages bring newer files.
     host.run("newaliases && postmap /etc/postfix/header_checks")
@@ -219,7 +221,7 @@ def test_what_people_have_beside_is_not_lost(fresh_host: FreshHost) -> None:
     for words in (["remove"], ["rollback"]):
         refused = sysmail(host, *words)
         assert (refused.status, refused.codes) == (1, ["edited-since"]), refused.report
-        assert "and 1 more by somebody" in refused.report["errors"][0]["message"]
+        assert "and 2 more by somebody" in refused.report["errors"][0]["message"]
     assert same(before, host) == []
     ran = sysmail(host, "remove", "--force")
     assert ran.status == 0, ran.report

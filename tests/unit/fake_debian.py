@@ -8,6 +8,7 @@ and its spool; purging takes those too.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,8 @@ MTAS = ("postfix", "msmtp-mta", "exim4", "exim4-daemon-light", "nullmailer", "dm
 POSTFIX_ACCOUNT = "postfix:x:102:105::/var/spool/postfix:/usr/sbin/nologin\n"
 POSTFIX_PROGRAMS = ("postconf", "postfix", "postqueue", "postsuper", "postcat", "sendmail")
 _SPOOL = "/var/spool/postfix"
+CONFFILES = {"/etc/rsyslog.d/postfix.conf": "# logs\n"}
+"""Of Postfix's package, beside its folder."""
 POSTFIX_FILES = ("dynamicmaps.cf", "master.cf", "postfix-files")
 
 
@@ -102,7 +105,7 @@ class FakeDebian(FakeHost):
         # Other units are always enabled there.
         self.put("/etc/systemd/system/multi-user.target.wants/cron.service", "")
         self.put_directory("/run/sysmail")
-        for path in ("/var/mail", "/var/spool", "/usr/sbin", "/usr/bin"):
+        for path in ("/var/mail", "/var/spool", "/usr/sbin", "/usr/bin", "/etc/rsyslog.d"):
             self.put_directory(path)
         self.put("/dev/log", "")
         self.command = "/opt/sysmail/sysmail"
@@ -185,6 +188,13 @@ class FakeDebian(FakeHost):
         return _said(argv, POSTFIX_ACCOUNT if known else "", 0 if known else 2)
 
     def _dpkg_query(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if "${Conffiles}" in argv[3]:
+            sums = {
+                path: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+                for path, text in CONFFILES.items()
+                if "postfix" in argv and "postfix" in self.packages
+            }
+            return _said(argv, "".join(f"\n {path} {md5}\n" for path, md5 in sums.items()))
         lines = [f"{s} {n} {VERSIONS.get(n, '1')}\n" for n, s in sorted(self.packages.items())]
         return _said(argv, "".join(lines))
 
@@ -359,6 +369,9 @@ class FakeDebian(FakeHost):
         self.dynamic["/var/spool/postfix/pid/master.pid"] = lambda: (
             f"{PID}\n".encode() if self.running is not None else b""
         )
+        for path, text in CONFFILES.items():
+            if path not in self.entries:
+                self.put(path, text)
         for name in POSTFIX_FILES:
             if self._at(f"/etc/postfix/{name}") not in self.entries:
                 self.put(f"/etc/postfix/{name}", f"# the package's {name}\n")
@@ -376,6 +389,8 @@ class FakeDebian(FakeHost):
         self.enabled = False
         self.take("/etc/postfix")
         self.take("/var/spool/postfix")
+        for path in CONFFILES:
+            self.take(path)
         self.queue.clear()
 
     # Postfix and its service.

@@ -48,6 +48,9 @@ EDITS: dict[str, tuple[Callable[[], FakeDebian], Callable[[FakeDebian], None], s
     "of the package": (
         bare, write("/etc/postfix/postfix-mine"), "/etc/postfix/postfix-mine", "made",
     ),
+    "elsewhere in /etc": (
+        bare, write("/etc/rsyslog.d/postfix.conf"), "/etc/rsyslog.d/postfix.conf", "edited",
+    ),
     "left by the package": (bare, write("/etc/aliases", "root: me\n"), "/etc/aliases", "edited"),
     "mode": (bare, close("/etc/aliases"), "/etc/aliases", "given mode 0600 and owner 0:0"),
     "of the program that was replaced": (with_exim, write(EXIM), EXIM, "edited"),

@@ -8,6 +8,7 @@ was made or changed by somebody, but for what Postfix and its package make.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any, Optional
@@ -30,6 +31,10 @@ _OF_THE_PACKAGE = re.compile(
 
 _COMPILED = re.compile(r"\.(db|lmdb|cdb|dir|pag)$")
 """The ends of what postmap(1) and newaliases(1) make of a text file."""
+
+_CONFFILES = ("dpkg-query", "-W", "-f", "${Conffiles}\n")
+_CONFFILE = re.compile(r"^ (/.+) ([0-9a-f]{32})( obsolete)?$", re.MULTILINE)
+"""What dpkg wrote down of a file of configuration when it unpacked it."""
 
 _OURS = (FORMER, TEMPORARY)
 
@@ -83,6 +88,7 @@ def bystanders(reader: Reader, checkpoints: list[Checkpoint]) -> dict[str, str]:
                 how = _how(reader, checkpoint, path)
                 if how:
                     told[path] = how
+            told.update(_conffiles(reader, checkpoint, managed | set(told)))
     return told
 
 
@@ -93,6 +99,23 @@ def is_left_by_package(checkpoint: Checkpoint, path: str) -> bool:
         return True
     source = _COMPILED.sub("", path)
     return source != path and (source in found or source in checkpoint.leftovers_before)
+
+
+def _conffiles(reader: Reader, checkpoint: Checkpoint, known: set[str]) -> dict[str, str]:
+    """What a purge takes elsewhere and is not as dpkg put it there; an empty file is no loss."""
+    names = set(checkpoint.packages_brought or ()) - set(checkpoint.packages_configured)
+    if not names or reader.which(_CONFFILES[0]) is None:
+        return {}
+    known = known | set(_remembered(checkpoint))
+    told: dict[str, str] = {}
+    # What is not there any more is told on the standard error, and the others all the same.
+    for path, unpacked, _ in _CONFFILE.findall(reader.ask([*_CONFFILES, *sorted(names)]).out):
+        state = None if path in known else reader.state(path)
+        if state is not None and state.kind == "file" and state.data:
+            now = hashlib.md5(state.data, usedforsecurity=False).hexdigest()
+            if now != unpacked:
+                told[path] = "edited"
+    return told
 
 
 def _remembered(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
