@@ -22,7 +22,7 @@ TRANSACTION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("the disk is full at every write", ("torture/test_disk_full_everywhere.py",)),
     ("candidates are tried first", ("hosts/test_lint.py", "hosts/test_next_hops.py")),
     ("faults", ("hosts/test_faults.py", "unit/test_preflight.py")),
-    ("people's edits", ("hosts/test_edits.py", "unit/test_edits.py")),
+    ("people's edits", ("hosts/test_edits.py", "unit/test_edits.py", "unit/test_bystanders.py")),
     ("no take-over", ("hosts/test_takeover.py", "unit/test_takeover.py")),
     ("back", ("hosts/test_remove.py", "hosts/test_neighbours.py", "unit/test_remove.py")),
     ("nothing is lost", ("hosts/test_switching.py", "hosts/test_ten_thousand.py")),
