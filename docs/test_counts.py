@@ -25,7 +25,7 @@ TRANSACTION: tuple[tuple[str, tuple[str, ...]], ...] = (
         "faults",
         ("hosts/test_faults.py", "unit/test_preflight.py", "unit/test_packages_of_others.py"),
     ),
-    ("people's edits", ("hosts/test_edits.py", "unit/test_edits.py")),
+    ("people's edits", ("hosts/test_edits.py", "unit/test_edits.py", "unit/test_bystanders.py")),
     ("no take-over", ("hosts/test_takeover.py", "unit/test_takeover.py")),
     ("back", ("hosts/test_remove.py", "hosts/test_neighbours.py", "unit/test_remove.py")),
     ("nothing is lost", ("hosts/test_switching.py", "hosts/test_ten_thousand.py")),

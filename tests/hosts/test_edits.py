@@ -8,7 +8,7 @@ import pytest
 from onhost import SYSMAIL, Ran, apply, policy, sysmail
 from world import same, world
 
-from lab import Host, Lab
+from lab import FreshHost, Host, Lab
 
 MAIN_CF = "/etc/postfix/main.cf"
 MINE = "# a note of mine\n"
@@ -190,3 +190,45 @@ def test_what_the_package_manager_changed_stays(host: Host) -> None:
     assert sysmail(host, "rollback").status == 0
     assert "of a newer version" in text(host, path)
     host.run(f"sed -i '$d' {path}")
+
+
+OLD = "/^Old:/ REJECT"
+CHECKS, EXIM = "/etc/postfix/header_checks", "/etc/exim4/update-exim4.conf.conf"
+BESIDE = {
+    CHECKS: "was there before, and was edited since",
+    "/etc/postfix/mine/my_map": "made since in the folder that the purge takes along",
+    "/etc/rsyslog.d/postfix.conf": "of the package, elsewhere, and edited since",
+    "/etc/aliases": "left by the package, and edited since",
+    EXIM: "of the program that was replaced, and edited since",
+}
+
+
+def test_what_people_have_beside_is_not_lost(fresh_host: FreshHost) -> None:
+    """What a removal would overwrite or purge of somebody's is refused; forced, it is kept."""
+    host = fresh_host(packages=["exim4"])
+    host.run(f"mkdir /etc/postfix && echo '{OLD}' > /etc/postfix/header_checks; rm /etc/mailname")
+    host.run("rm -f /etc/aliases")
+    former = {path: text(host, path) for path in (CHECKS, EXIM)}
+    apply(host, "--admin", "ops@example.org")
+    # None of these is somebody's: maps are made anew, and packages bring newer files.
+    host.run("newaliases && postmap /etc/postfix/header_checks")
+    host.run("echo '# newer' | tee -a /etc/postfix/dynamicmaps.cf >> /etc/postfix/main.cf.proto")
+    for path in BESIDE:
+        host.run(f"mkdir -p $(dirname {path}) && echo '# mine' >> {path}")
+    host.run("rm -f /etc/mailname; echo mine.example.org > /etc/mailname")
+    mine = {path: text(host, path) for path in BESIDE}
+    before = world(host)
+    for words in (["remove"], ["rollback"]):
+        refused = sysmail(host, *words)
+        assert (refused.status, refused.codes) == (1, ["edited-since"]), refused.report
+        assert "and 2 more by somebody" in refused.report["errors"][0]["message"]
+    assert same(before, host) == []
+    ran = sysmail(host, "remove", "--force")
+    assert ran.status == 0, ran.report
+    notes = "\n".join(ran.report["notes"])
+    for path in BESIDE:
+        assert f"is kept: {KEPT}{path}\n" in notes, notes
+        assert text(host, KEPT + path) == mine[path]
+    assert {path: text(host, path) for path in former} == former
+    assert not (host.root / "etc/postfix/mine").exists()
+    assert text(host, "/etc/mailname") == "mine.example.org\n", "made by nobody but its owner"

@@ -82,6 +82,39 @@ def test_bare_debian(lab: Lab, fresh_host: FreshHost) -> None:
     assert sysmail(host, "rollback").codes == ["nothing-to-undo"]
 
 
+FOLDERS = (
+    "install -d -o www-data -g www-data -m 2750 /etc/postfix && "
+    "install -d -m 0711 -g www-data /etc/postfix/empty && install -d -m 0700 /etc/postfix/ssl && "
+    "echo KEY > /etc/postfix/ssl/key.pem && chmod 644 /etc/postfix/ssl/key.pem"
+)
+ELSEWHERE = (
+    "install -d -m 0751 /srv/pf && echo '/^Old:/ REJECT' > /srv/pf/header_checks && "
+    "install -d -m 0700 /srv/pf/ssl && ln -s /srv/pf /etc/postfix"
+)
+BROKEN = "/etc/systemd/system/postfix@-.service.d"
+
+
+@pytest.mark.parametrize("prepare", [FOLDERS, ELSEWHERE], ids=["modes", "link"])
+def test_folders_come_back(fresh_host: FreshHost, prepare: str) -> None:
+    """Owner and mode, an empty one, a link elsewhere: after a removal, and a late failure."""
+    host = fresh_host()
+    host.run(prepare)
+    behind = "find /srv -path /srv/apt -prune -o -printf '%p %y %m %u:%g %l\n' | sort"
+    look, there = Look.at(host), host.run(behind).stdout
+    host.run(f"mkdir {BROKEN}; printf '[Service]\nExecStartPre=/bin/false\n' > {BROKEN}/x.conf")
+    failed = sysmail(host, "apply", *ADMIN)
+    assert failed.status == 1, failed.out
+    assert "the host is as it was before" in failed.report["errors"][0]["message"]
+    host.run(f"rm -r {BROKEN}; systemctl daemon-reload")
+    look.assert_same(host)
+    assert host.run(behind).stdout == there
+    sysmail(host, "apply", *ADMIN)  # not proven where Postfix's programs may not read the folder
+    ran = sysmail(host, "remove")
+    assert ran.status == 0, ran.out
+    look.assert_same(host)
+    assert host.run(behind).stdout == there
+
+
 def test_packages_of_others_stay(fresh_host: FreshHost) -> None:
     """What a person installed meanwhile stays, with what it needs of ours, closed; that is said."""
     host = fresh_host()

@@ -8,6 +8,7 @@ and its spool; purging takes those too.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,8 @@ MTAS = ("postfix", "msmtp-mta", "exim4", "exim4-daemon-light", "nullmailer", "dm
 POSTFIX_ACCOUNT = "postfix:x:102:105::/var/spool/postfix:/usr/sbin/nologin\n"
 POSTFIX_PROGRAMS = ("postconf", "postfix", "postqueue", "postsuper", "postcat", "sendmail")
 _SPOOL = "/var/spool/postfix"
+CONFFILES = {"/etc/rsyslog.d/postfix.conf": "# logs\n"}
+"""Of Postfix's package, beside its folder."""
 POSTFIX_FILES = ("dynamicmaps.cf", "master.cf", "postfix-files")
 
 
@@ -108,7 +111,7 @@ class FakeDebian(FakeHost):
         # Other units are always enabled there.
         self.put("/etc/systemd/system/multi-user.target.wants/cron.service", "")
         self.put_directory("/run/sysmail")
-        for path in ("/var/mail", "/var/spool", "/usr/sbin", "/usr/bin"):
+        for path in ("/var/mail", "/var/spool", "/usr/sbin", "/usr/bin", "/etc/rsyslog.d"):
             self.put_directory(path)
         self.put("/dev/log", "")
         self.put("/bin/page", "#!", 0o755)
@@ -194,6 +197,13 @@ class FakeDebian(FakeHost):
         return _said(argv, POSTFIX_ACCOUNT if known else "", 0 if known else 2)
 
     def _dpkg_query(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
+        if "${Conffiles}" in argv[3]:
+            sums = {
+                path: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+                for path, text in CONFFILES.items()
+                if "postfix" in argv and "postfix" in self.packages
+            }
+            return _said(argv, "".join(f"\n {path} {md5}\n" for path, md5 in sums.items()))
         lines = [f"{s} {n} {VERSIONS.get(n, '1')}\n" for n, s in sorted(self.packages.items())]
         return _said(argv, "".join(lines))
 
@@ -402,12 +412,15 @@ class FakeDebian(FakeHost):
         self.dynamic["/var/spool/postfix/pid/master.pid"] = lambda: (
             f"{PID}\n".encode() if self.running is not None else b""
         )
+        for path, text in CONFFILES.items():
+            if path not in self.entries:
+                self.put(path, text)
         for name in POSTFIX_FILES:
-            if f"/etc/postfix/{name}" not in self.entries:
+            if self._at(f"/etc/postfix/{name}") not in self.entries:
                 self.put(f"/etc/postfix/{name}", f"# the package's {name}\n")
 
     def _configure_postfix(self, *, new: bool = True) -> None:
-        if "/etc/postfix/main.cf" not in self.entries:
+        if self._at("/etc/postfix/main.cf") not in self.entries:
             self.put("/etc/postfix/main.cf", "inet_interfaces = all\nmyorigin = /etc/mailname\n")
         for path in ("/etc/aliases", "/etc/mailname"):
             if path not in self.entries:
@@ -419,6 +432,8 @@ class FakeDebian(FakeHost):
         self.enabled = False
         self.take("/etc/postfix")
         self.take("/var/spool/postfix")
+        for path in CONFFILES:
+            self.take(path)
         self.queue.clear()
 
     # Postfix and its service.
@@ -461,7 +476,7 @@ class FakeDebian(FakeHost):
     def _refused(self, config: str) -> str:
         """Why no Postfix starts with the files of a directory."""
         for path in (f"{config}/main.cf", f"{config}/master.cf"):
-            if path not in self.entries:
+            if self._at(path) not in self.entries:
                 return f"open {path}: No such file or directory"
         text = self.text(f"{config}/main.cf")
         odd = [x for x in text.split("\n") if x.strip() and x[0] not in "# \t" and "=" not in x]
@@ -600,7 +615,7 @@ class FakeDebian(FakeHost):
         values = {} if "-n" in argv else dict(DEFAULTS)
         if "-d" not in argv:
             config = argv[argv.index("-c") + 1] if "-c" in argv else "/etc/postfix"
-            if f"{config}/main.cf" not in self.entries:
+            if self._at(f"{config}/main.cf") not in self.entries:
                 return _said(argv, "", 1, f"postconf: fatal: open {config}/main.cf\n")
             values.update(main_cf_values(self.text(f"{config}/main.cf")))
         return _said(argv, "".join(f"{k} = {v}\n" for k, v in sorted(values.items())))

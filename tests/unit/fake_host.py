@@ -208,6 +208,7 @@ class FakeHost:
         self, path: str, data: bytes | str, mode: int = 0o644, uid: int = 0, gid: int = 0
     ) -> None:
         """Put a file there, with the directories above it."""
+        path = self._at(path)
         self._parents(path)
         content = data.encode() if isinstance(data, str) else data
         self.entries[path] = FileState(
@@ -232,6 +233,7 @@ class FakeHost:
 
     def text(self, path: str) -> str:
         """The content of a file as text; empty where there is none."""
+        path = self._at(path)
         return self.entries[path].data.decode() if path in self.entries else ""
 
     def answer(self, program: str, out: str = "", status: int = 0, err: str = "") -> None:
@@ -312,9 +314,7 @@ class FakeHost:
     def state(self, path: str, *, content: bool = True) -> Optional[FileState]:
         """The path as it is, links not followed."""
         self._alive()
-        state = self.entries.get(
-            self._real(path.rpartition("/")[0]) + "/" + path.rpartition("/")[2]
-        )
+        state = self.entries.get(self._at(path))
         return state if content or state is None else replace(state, data=b"")
 
     def names(self, path: str) -> list[str]:
@@ -511,6 +511,7 @@ class FakeHost:
 
     def keep(self, path: str, name: str) -> bool:
         """Give a file a second name."""
+        path, name = self._at(path), self._at(name)
         if path not in self.entries:
             return False
         try:
@@ -523,6 +524,7 @@ class FakeHost:
     def rename(self, path: str, name: str) -> None:
         """Put a path, with all below it, in the place of another."""
         self.change("rename", path, name)
+        path, name = self._at(path), self._at(name)
         there = self.entries.get(name)
         if there is not None and there.kind == "directory":
             raise HostError("file-not-written", f"{name} could not be written: a directory", "ls")
@@ -531,7 +533,13 @@ class FakeHost:
         for each in [n for n in self.entries if n == path or n.startswith(path + "/")]:
             self.entries[name + each[len(path) :]] = self.entries.pop(each)
 
+    def _at(self, path: str) -> str:
+        """The same name in the real folder: a link on the way is followed, the last name is not."""
+        folder, _, name = path.rpartition("/")
+        return f"{self._real(folder)}/{name}"
+
     def _replace(self, path: str, state: FileState) -> None:
+        path = self._at(path)
         parent = self.entries.get(path.rpartition("/")[0])
         there = self.entries.get(path)
         if parent is None or parent.kind != "directory":
@@ -543,7 +551,8 @@ class FakeHost:
     def mkdir(self, path: str, mode: int, uid: int = 0, gid: int = 0) -> None:
         """Make a directory and those above it: with its mode at once, then with its owner."""
         self._alive()
-        if path in self.entries:
+        path = self._at(path)
+        if self._real(path) in self.entries:
             return
         parent = path.rpartition("/")[0] or "/"
         if parent not in self.entries:
@@ -556,11 +565,13 @@ class FakeHost:
     def set_access(self, path: str, mode: int, uid: int, gid: int) -> None:
         """Set owner and mode of what is there."""
         self.change("set_access", path)
+        path = self._at(path)
         self.entries[path] = replace(self.entries[path], mode=mode, uid=uid, gid=gid)
 
     def remove(self, path: str) -> None:
         """Remove a file or a link; only what is there counts as a change."""
         self._alive()
+        path = self._at(path)
         there = self.entries.get(path)
         if there is None:
             return
@@ -572,6 +583,7 @@ class FakeHost:
     def rmdir(self, path: str) -> bool:
         """Remove a directory if it is empty."""
         self._alive()
+        path = self._at(path)
         if path in self.entries and not self.names(path):
             self.change("rmdir", path)
             del self.entries[path]

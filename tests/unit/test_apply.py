@@ -19,6 +19,7 @@ from sysmail.cli.render import as_json, as_text
 from sysmail.commands import apply, plan, prove, rollback, status
 from sysmail.commands.try_ import run as try_run
 from sysmail.errors import HostError, RefusedError, StepError, SysmailError
+from sysmail.host.port import FileState
 from sysmail.report import Report
 from unit.fake_debian import FakeDebian
 from unit.fake_host import Call, Died, ScriptedSession
@@ -115,6 +116,24 @@ def watched_in_force() -> FakeDebian:
     return host
 
 
+def private() -> FakeDebian:
+    """A host with folders of its owner's where a package is yet to come."""
+    host = FakeDebian()
+    host.put("/etc/postfix/ssl/key.pem", "KEY\n", 0o644)
+    host.put_directory("/etc/postfix/empty")
+    for path, mode, uid in (("", 0o2750, 33), ("/ssl", 0o700, 0), ("/empty", 0o711, 5)):
+        host.entries["/etc/postfix" + path] = FileState("directory", mode, uid, uid)
+    return host
+
+
+def linked() -> FakeDebian:
+    """A host whose owner has the folder elsewhere."""
+    host = FakeDebian()
+    host.put("/srv/pf/header_checks", "/^Old:/ REJECT\n")
+    host.put_link("/etc/postfix", "/srv/pf")
+    return host
+
+
 HOSTS: dict[str, Make] = {
     "bare": bare,
     "untouched Postfix": untouched_postfix,
@@ -124,6 +143,8 @@ HOSTS: dict[str, Make] = {
     "login that is taken away": login_in_force,
     "watched": lambda: watched(bare()),
     "no longer watched": watched_in_force,
+    "folders of its owner's": private,
+    "folder that is a link": linked,
 }
 COMMANDS: dict[str, Callable[[FakeDebian], object]] = {
     "apply": lambda host: apply.run(

@@ -95,7 +95,10 @@ class Checkpoint:
     which was killed with us is ours. ``going_back``: it was in force, and a rollback or a remove
     has begun to undo it. ``notes`` are what a person has to be told of the way back, by whoever
     ends it. ``unserved``: Postfix was not yet asked to read anything, or to stop: what runs, runs
-    as before.
+    as before. ``folders`` are those that a package may take along: {path, mode, uid, gid}, and
+    the target of one that is a link. ``found`` is what was there at the end beside the files that
+    were written (apply/bystanders.py), None where nobody looked; ``folder_goes``: with the
+    package, and with all that is in it.
     """
 
     number: int
@@ -124,6 +127,9 @@ class Checkpoint:
     packages_configured: list[str] = field(default_factory=list)
     absent_before: list[str] = field(default_factory=list)
     leftovers_before: list[str] = field(default_factory=list)
+    folders: list[dict[str, Any]] = field(default_factory=list)
+    found: Optional[dict[str, str]] = None
+    folder_goes: bool = False
     steps: list[dict[str, Any]] = field(default_factory=list)
     relay_asked: bool = False
     handed_over: bool = False

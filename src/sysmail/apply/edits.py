@@ -114,9 +114,15 @@ def is_former(state: Optional[FileState], before: Mapping[str, Any]) -> bool:
     return same and _access(state) == [before[name] for name in _ACCESS]
 
 
-def refuse_edits(reader: Reader, checkpoints: list[Checkpoint], *, force: bool) -> None:
-    """RefusedError when the way back would overwrite what somebody changed since."""
-    found = edits(reader, checkpoints)
+def refuse_edits(
+    reader: Reader, checkpoints: list[Checkpoint], beside: Mapping[str, str], *, force: bool
+) -> None:
+    """RefusedError when the way back would overwrite what somebody changed since.
+
+    ``beside``: what else it would take, of files that sysmail did not write, and how these were
+    changed.
+    """
+    found = {**edits(reader, checkpoints), **beside}
     for path in found:
         state = reader.state(path, content=False)
         if state is not None and state.kind not in {"file", "link"}:
@@ -130,19 +136,19 @@ def refuse_edits(reader: Reader, checkpoints: list[Checkpoint], *, force: bool) 
         told += f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise RefusedError(
             "edited-since",
-            f"{told} by somebody after sysmail wrote it",
-            "see it with `sysmail plan`; --force puts the former file back all the same, and "
-            f"keeps this one below {KEPT}",
+            f"{told} by somebody since the last apply",
+            "what sysmail wrote is compared by `sysmail plan`; --force goes back all the same, "
+            f"and keeps what would be lost below {KEPT}",
         )
 
 
-def keep_edits(writer: Writer, checkpoint: Checkpoint) -> list[str]:
+def keep_edits(writer: Writer, checkpoint: Checkpoint, beside: Mapping[str, str]) -> list[str]:
     """Copy what somebody changed since to where nothing is overwritten; a sentence for each.
 
     On a way back that is under way, what cannot be copied is renamed: that takes no space.
     """
     told: list[str] = []
-    for path, how in edits(writer, [checkpoint]).items():
+    for path, how in {**edits(writer, [checkpoint]), **beside}.items():
         state = writer.state(path)
         if state is not None and state.kind in {"file", "link"}:
             try:
@@ -167,7 +173,7 @@ def _keep_beside(writer: Writer, path: str) -> str:
 
 def kept_words(path: str, how: str, kept: str) -> str:
     """The sentence that says where somebody's version is."""
-    return f"{path} was {how} by somebody after sysmail wrote it; that version is kept: {kept}"
+    return f"{path} was {how} by somebody since the last apply; that version is kept: {kept}"
 
 
 def _keep(writer: Writer, path: str, state: FileState) -> str:

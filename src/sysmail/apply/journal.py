@@ -50,6 +50,8 @@ def _check_contents(data: Mapping[str, Any], known: Iterable[str]) -> None:
             raise ValueError(f"its {name} has a name that no package has")
     for entry in data.get("files", []):
         _check_entry(entry)
+    for folder in data.get("folders", []):
+        _check_folder(folder)
     if not all(map(_is_step, data.get("steps", []))):
         raise ValueError("a step of its report is not whole")
 
@@ -77,6 +79,13 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
         raise ValueError(f"the owner and mode that {path} was given are not whole")
     if before is not None and not _is_former(before):
         raise ValueError(f"what {path} was before is not whole")
+
+
+def _check_folder(folder: Mapping[str, Any]) -> None:
+    path, access = folder.get("path"), [folder.get(name, -1) for name in _ACCESS]
+    known = _is_text(path) and str(path).startswith("/") and _is_text(folder.get("target", ""))
+    if not (known and _list_of(int)(access) and _is_access(access)):
+        raise ValueError("an entry of its folders is not whole")
 
 
 def _is_former(before: Any) -> bool:
@@ -152,6 +161,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "str": _is_text,
     "dict[str, Any]": lambda value: isinstance(value, dict),
     "dict[str, str]": _table_of(_is_text),
+    "Optional[dict[str, str]]": lambda value: value is None or _table_of(_is_text)(value),
     "dict[str, bool]": _table_of(_is_truth),
     "dict[str, dict[str, bool]]": _table_of(_table_of(_is_truth)),
     "list[str]": _list_of(str),

@@ -6,6 +6,7 @@ from typing import Callable, Optional
 
 from sysmail import queue, signals
 from sysmail.apply import guard, packages, service
+from sysmail.apply.bystanders import write_down
 from sysmail.apply.checkpoint import WAITING, Checkpoint, Store, finish, save
 from sysmail.apply.retire import open_sendmail
 from sysmail.apply.scratch import take_away
@@ -149,6 +150,7 @@ def _take_stock(writer: Writer, facts: Facts, checkpoint: Checkpoint) -> None:
         checkpoint.packages_brought = came
         checkpoint.packages_along = sorted(set(along) & set(came))
     checkpoint.packages_removing = None
+    write_down(writer, checkpoint, facts.distro)
 
 
 def _drop_messages_of_a_try(writer: Writer) -> None:

@@ -9,6 +9,7 @@ from typing import Callable, Union
 
 from sysmail import queue
 from sysmail.apply import disk, guard, neighbour, packages, retire, service, submission, timer
+from sysmail.apply.bystanders import ETC_POSTFIX, write_down
 from sysmail.apply.checkpoint import FORMER, Checkpoint, digest, finish, remember, save
 from sysmail.apply.restartable import require_room
 from sysmail.apply.undo import tidy
@@ -34,7 +35,6 @@ __all__ = ["Transaction"]
 
 REQUEUE_SECONDS = 5.0
 UNITS = "/etc/systemd/system/"
-ETC_POSTFIX = "/etc/postfix"
 MAIN_CF = f"{ETC_POSTFIX}/main.cf"
 ENABLED = f"{UNITS}multi-user.target.wants/postfix.service"
 SENDMAIL = ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases")
@@ -146,6 +146,7 @@ class Transaction:
     def commit(self) -> None:
         """The new state is in force."""
         self._read_units()
+        write_down(self._writer, self.checkpoint, self._facts.distro)
         disk.flush(self._writer)
         finish(self._writer, self.checkpoint)
 
@@ -159,6 +160,7 @@ class Transaction:
     def prepare(self, step: InstallPackages) -> None:
         """Write down what is there before packages come; whoever installs them may be cut off."""
         if not self.checkpoint.packages_asked:
+            self._remember_folders(ETC_POSTFIX)
             # Anew: others may have installed something since the facts were collected.
             now = packages.installed(self._writer, self._distro())
             self.checkpoint.packages_before = sorted(now)
@@ -238,6 +240,20 @@ class Transaction:
             if not known and self._writer.state(path, content=False) is not None:
                 remember(self._writer, self.checkpoint, path, None)
                 self.checkpoint.files[-1]["packaged"] = True
+
+    def _remember_folders(self, path: str) -> None:
+        """A purge takes them along, and what is put back would be in others', open to all."""
+        state = self._writer.state(path, content=False)
+        if state is None or path in self.checkpoint.directories:
+            return
+        folder = {"path": path, "mode": state.mode, "uid": state.uid, "gid": state.gid}
+        if path == ETC_POSTFIX and state.kind == "link":
+            folder["target"] = state.target
+        elif state.kind != "directory":
+            return
+        self.checkpoint.folders.append(folder)
+        for name in self._writer.names(path):
+            self._remember_folders(f"{path}/{name}")
 
     def _remember_directory(self, path: str) -> None:
         """Purging a package takes what others put into its directory along (measured)."""

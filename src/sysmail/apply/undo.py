@@ -21,6 +21,7 @@ from sysmail.apply import (
     submission,
     timer,
 )
+from sysmail.apply.bystanders import bystanders
 from sysmail.apply.checkpoint import (
     FORGOTTEN,
     HOME,
@@ -50,7 +51,7 @@ __all__ = ["check_undo", "tidy", "undo"]
 def check_undo(writer: Writer, facts: Facts, checkpoints: list[Checkpoint], *, force: bool) -> None:
     """RefusedError when undoing these would overwrite somebody's edit, or could not be finished."""
     if all(checkpoint.state == "done" for checkpoint in checkpoints):
-        refuse_edits(writer, checkpoints, force=force)
+        refuse_edits(writer, checkpoints, bystanders(writer, checkpoints), force=force)
         check_way_back(writer, facts, checkpoints)
         for checkpoint in checkpoints:
             Store(writer).require_whole(checkpoint)
@@ -202,7 +203,7 @@ def _start_way_back(
     if checkpoint.state == "done" and facts.distro is not None:
         wait_for_packages(writer, facts.distro)
     if _are_edits_of_people(checkpoint):
-        _note(checkpoint, keep_edits(writer, checkpoint))
+        _note(checkpoint, keep_edits(writer, checkpoint, bystanders(writer, [checkpoint])))
     going_back = checkpoint.state == "done" and lost(checkpoint, facts)
     if going_back and facts.distro is not None:
         # Before anything stops: without them there would be no mail program at all.

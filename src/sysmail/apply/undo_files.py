@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from sysmail.apply.bystanders import folders_below, walk
 from sysmail.apply.checkpoint import FORMER, TEMPORARY, Checkpoint, Store
 from sysmail.apply.edits import changed_paths, is_former
 from sysmail.apply.retire import CLOSED
@@ -28,6 +29,8 @@ def restore_files(
     files are as its package brought them.
     """
     first: Optional[HostError] = None
+    if swapped:
+        first = _restore_folders(writer, checkpoint)
     changed = changed_paths(checkpoint)
     for entry in reversed(checkpoint.files):
         if not swapped and entry["path"] not in changed and writer.state(entry["path"]):
@@ -39,11 +42,56 @@ def restore_files(
             _restore(writer, checkpoint, {**entry, "before": None} if gone else entry)
         except HostError as error:
             first = first or error
+    if not closed:
+        _empty_target(writer, checkpoint)
     if closed:
         file = skeleton()
         writer.write(file.path, file.data + CLOSED, file.mode, file.uid, file.gid)
     if first is not None:
         raise first
+
+
+def _restore_folders(writer: Writer, checkpoint: Checkpoint) -> Optional[HostError]:
+    """Before what is in them, so that nothing private is ever in an open one; what failed first."""
+    first: Optional[HostError] = None
+    for folder in checkpoint.folders:  # the upper ones first
+        try:
+            _restore_folder(writer, folder)
+        except HostError as error:
+            first = first or error
+    return first
+
+
+def _restore_folder(writer: Writer, folder: dict[str, Any]) -> None:
+    path = folder["path"]
+    access = (folder["mode"], folder["uid"], folder["gid"])
+    state = writer.state(path, content=False)
+    if "target" in folder:
+        if state is None:
+            writer.symlink(path, folder["target"])
+    elif state is None:
+        writer.mkdir(path, *access)
+    elif state.kind == "directory" and (state.mode, state.uid, state.gid) != access:
+        writer.set_access(path, *access)
+
+
+def _empty_target(writer: Writer, checkpoint: Checkpoint) -> None:
+    """Where the folder was a link, the purge took the link, and not what was put behind it."""
+    linked = [folder["path"] for folder in checkpoint.folders if "target" in folder]
+    if "postfix" not in set(checkpoint.packages_removing or ()) - set(
+        checkpoint.packages_configured
+    ):
+        return
+    known = {entry["path"] for entry in checkpoint.files if entry["before"] is not None}
+    known -= set(checkpoint.absent_before)
+    for path in [path for top in linked for path in walk(writer, top)]:
+        # What somebody made there since is in nobody's way.
+        if path not in known and (checkpoint.found is None or path in checkpoint.found):
+            writer.remove(path)
+    folders = {folder["path"] for folder in checkpoint.folders}
+    for path in [path for top in linked for path in folders_below(writer, top)]:
+        if path not in folders:
+            writer.rmdir(path)
 
 
 def _restore(writer: Writer, checkpoint: Checkpoint, entry: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Callable
 
 from sysmail.apply import keepers, leaving, neighbour, packages, service
+from sysmail.apply.bystanders import is_left_by_package
 from sysmail.apply.checkpoint import Checkpoint, save
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.distro import Distro
@@ -96,7 +97,8 @@ def _remove_packages(
         service.forget_failures(writer, facts, gone="postfix" in going)
     packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
     if "postfix" not in kept:
-        _remove_leftovers(writer, set(facts.distro.leftovers) - set(checkpoint.leftovers_before))
+        left = set(facts.distro.leftovers) - set(checkpoint.leftovers_before)
+        _remove_leftovers(writer, checkpoint, left)
     _note_others(writer, facts.distro, checkpoint)
     return kept
 
@@ -124,12 +126,12 @@ def _stop_empty_at_once(writer: Writer, facts: Facts) -> None:
     service.retire(writer, facts)
 
 
-def _remove_leftovers(writer: Writer, paths: set[str]) -> None:
+def _remove_leftovers(writer: Writer, checkpoint: Checkpoint, paths: set[str]) -> None:
     for path in sorted(paths):
         state = writer.state(path, content=False)
         if state is not None and state.kind == "directory":
             writer.rmtree(path)
-        else:
+        elif is_left_by_package(checkpoint, path):
             writer.remove(path)
 
 
