@@ -7,11 +7,12 @@ no mailboxes in use and no clients from outside.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from sysmail.facts.model import Facts, Listener
 from sysmail.neighbours import Neighbour, neighbour_of
 from sysmail.takeover_exim import exim_findings
-from sysmail.takeover_postfix import postfix_findings
+from sysmail.takeover_postfix import became_server, postfix_findings
 
 __all__ = [
     "findings",
@@ -21,6 +22,7 @@ __all__ = [
     "listens",
     "other_mtas",
     "replaceable",
+    "since",
     "staying",
     "unknown_sendmail",
 ]
@@ -117,6 +119,22 @@ def findings(facts: Facts, *, ports: bool = True, allowed: Collection[str] = ())
     if ports:
         found += _ports(facts)
     return found
+
+
+def since(facts: Facts, *, relay: bool, allowed: Collection[str] = ()) -> list[str]:
+    """What shows that this host has become a mail server since a policy is in force.
+
+    Mailboxes and rules of the packet filter that were there when it was adopted say nothing: what
+    counts is another mail program, which the policy in force would have replaced, and what makes
+    a server of sysmail's own Postfix. ``relay``: that is in force, else its msmtp.
+    """
+    ours = facts.distro.submission if facts.distro is not None and not relay else ()
+    came = any(name not in ours for name in other_mtas(facts)) or bool(unknown_sendmail(facts))
+    if came or (facts.postfix is not None and not relay):
+        # Other programs on the port, sysmail's msmtpd among them, are no part of it.
+        going = tuple(each for each in facts.listeners if goes(facts, each))
+        return findings(replace(facts, listeners=going), allowed=allowed)
+    return [] if facts.postfix is None else became_server(facts, facts.postfix, allowed)
 
 
 def _ports(facts: Facts) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Collection
 
 from sysmail.facts.model import Facts, PostfixFacts
 
-__all__ = ["postfix_findings"]
+__all__ = ["became_server", "postfix_findings"]
 
 # Parameters that only somebody with mail for others sets, and the values that mean nothing.
 _PLAIN: dict[str, tuple[str, ...]] = {
@@ -53,6 +53,36 @@ _ON_LOOPBACK = re.compile(r"(127\.[0-9.]+|\[?::1\]?|localhost)$")
 def postfix_findings(facts: Facts, postfix: PostfixFacts, allowed: Collection[str]) -> list[str]:
     """One clause for each sign; ``allowed`` are parameters that the policy sets itself."""
     own = postfix.own - set(allowed)
+    return [*_serves(facts, postfix, own), *_listens(facts, postfix, own)]
+
+
+def became_server(facts: Facts, postfix: PostfixFacts, allowed: Collection[str]) -> list[str]:
+    """The same for a Postfix that sysmail set up: what its owner has made a server since.
+
+    It serves others, and others can reach it. One without the other is an edit, which is
+    shown and kept: a relay for loopback alone takes nobody's mail.
+    """
+    own = postfix.own - set(allowed)
+    found = _serves(facts, postfix, own)
+    if not found or not _is_open(postfix):
+        return []
+    where = postfix["inet_interfaces"]
+    listens = _listens(facts, postfix, own)
+    if where == "all" and not any("(inet_interfaces)" in clause for clause in listens):
+        listens.insert(0, "Postfix listens on all (inet_interfaces)")
+    return [*found, *listens]
+
+
+def _is_open(postfix: PostfixFacts) -> bool:
+    """Whether it is set up to listen beyond loopback."""
+    inside = ("loopback-only", "127.0.0.1", "[::1]", "::1", "localhost")
+    if any(word not in inside for word in _words(postfix["inet_interfaces"])):
+        return True
+    hosts = (service.partition(" ")[0].rpartition(":")[0] for service in postfix.services)
+    return any(host and not _ON_LOOPBACK.match(host) for host in hosts)
+
+
+def _serves(facts: Facts, postfix: PostfixFacts, own: Collection[str]) -> list[str]:
     found: list[str] = []
     foreign = _foreign_destinations(facts, postfix)
     if foreign:
@@ -67,8 +97,7 @@ def postfix_findings(facts: Facts, postfix: PostfixFacts, allowed: Collection[st
             found.append(f"Postfix {meaning} ({name} = {value})")
     if "virtual_alias_maps" in own and _may_hold_domains(postfix):
         found.append(f"Postfix has virtual_alias_maps = {postfix['virtual_alias_maps']}")
-    found += _delivery(postfix, own)
-    return found + _clients(facts, postfix, own)
+    return found + _delivery(postfix, own) + _networks(facts, postfix, own)
 
 
 def _foreign_destinations(facts: Facts, postfix: PostfixFacts) -> list[str]:
@@ -117,13 +146,16 @@ def _delivery(postfix: PostfixFacts, own: Collection[str]) -> list[str]:
     return found
 
 
-def _clients(facts: Facts, postfix: PostfixFacts, own: Collection[str]) -> list[str]:
-    """Who else may send through it, and where it listens because somebody said so."""
+def _networks(facts: Facts, postfix: PostfixFacts, own: Collection[str]) -> list[str]:
+    """Who else may send through it."""
+    words = _words(postfix["mynetworks"]) if "mynetworks" in own else []
+    nets = [word for word in words if not _is_this_host(facts, word)]
+    return [f"Postfix takes mail of {', '.join(nets)} (mynetworks)"] if nets else []
+
+
+def _listens(facts: Facts, postfix: PostfixFacts, own: Collection[str]) -> list[str]:
+    """Where it listens because somebody said so."""
     found: list[str] = []
-    if "mynetworks" in own:
-        nets = [w for w in _words(postfix["mynetworks"]) if not _is_this_host(facts, w)]
-        if nets:
-            found.append(f"Postfix takes mail of {', '.join(nets)} (mynetworks)")
     if "inet_interfaces" in own:
         where = [w for w in _words(postfix["inet_interfaces"]) if not _is_default(facts, w)]
         if where:
