@@ -30,6 +30,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "unit_blocks": parse.unit_blocks,
     "services": lambda said: parse.services(parse.unit_blocks(said)),
     "unit": lambda said: [parse.unit(block) for block in parse.unit_blocks(said)],
+    "exim_macros": parse.exim_macros,
     "exim_role": parse.exim_role,
     "exim_settings": parse.exim_settings,
     "inet_services": parse.inet_services,

@@ -52,6 +52,7 @@ def _facts(case: Mapping[str, Any]) -> Facts:
         exim_role=exim.get("dc_eximconfig_configtype", ""),
         exim_settings=exim,
         exim_by_hand=case.get("by_hand", False),
+        exim_macros=tuple(case.get("macros", [])),
         mailboxes=tuple(case.get("mailboxes", [])),
         forwards=tuple(case.get("forwards", [])),
         **changes,
