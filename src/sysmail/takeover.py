@@ -105,11 +105,7 @@ def findings(facts: Facts, *, ports: bool = True, allowed: Collection[str] = ())
     ``ports``: also who listens on port 25, which a Mailu on this host may. ``allowed``
     are parameters of Postfix that the policy sets itself.
     """
-    found = [
-        f"{path} holds mail"
-        for path in facts.mailboxes
-        if path.rpartition("/")[2] not in _NOBODYS_MAILBOXES
-    ]
+    found: list[str] = []
     if facts.postfix is not None:
         found += postfix_findings(facts, facts.postfix, allowed)
     if any("exim" in name for name in other_mtas(facts)):
@@ -118,7 +114,21 @@ def findings(facts: Facts, *, ports: bool = True, allowed: Collection[str] = ())
         found.append(f"sendmail is {facts.sendmail}, of a program that sysmail does not know")
     if ports:
         found += _ports(facts)
-    return found
+    return [*_mailboxes(facts, nothing_else=not found), *found]
+
+
+def _mailboxes(facts: Facts, *, nothing_else: bool) -> list[str]:
+    """Mailboxes that people use.
+
+    Debian's exim4 makes its installer's first user root's alias (exim4-config): with nothing
+    else on the host, what is there came from the host itself. A stock Postfix may take mail for
+    that person from anywhere.
+    """
+    named = [(path.rpartition("/")[2], path) for path in facts.mailboxes]
+    used = {name for name, _ in named} - _NOBODYS_MAILBOXES
+    if nothing_else and facts.postfix is None and used <= set(facts.root_readers):
+        return []
+    return [f"{path} holds mail" for name, path in named if name in used]
 
 
 def since(facts: Facts, *, relay: bool, allowed: Collection[str] = ()) -> list[str]:

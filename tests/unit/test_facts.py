@@ -33,6 +33,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "exim_macros": parse.exim_macros,
     "exim_role": parse.exim_role,
     "exim_settings": parse.exim_settings,
+    "root_readers": parse.root_readers,
     "inet_services": parse.inet_services,
     "port_forwards": parse.port_forwards,
     "submissions": submissions.parse,

@@ -52,6 +52,7 @@ def _facts(case: Mapping[str, Any]) -> Facts:
         exim_role=exim.get("dc_eximconfig_configtype", ""),
         exim_settings=exim,
         exim_by_hand=case.get("by_hand", False),
+        root_readers=tuple(case.get("root_readers", [])),
         exim_macros=tuple(case.get("macros", [])),
         mailboxes=tuple(case.get("mailboxes", [])),
         forwards=tuple(case.get("forwards", [])),
@@ -309,3 +310,13 @@ def test_a_queue_in_its_place_is_no_obstacle(name: str) -> None:
     host = _edited(untouched_postfix(), queue_directory=name)
     host.put_link(ELSEWHERE, "/var/spool/postfix")
     assert plan.run(host, "", ADMIN).outcome == "changes"
+
+
+def test_an_installers_alias_is_no_mail_server() -> None:
+    """Debian's first user is root's alias: a cron mail of root's in that mailbox says nothing."""
+    host = bare()
+    host.install_exim4()
+    host.put("/etc/aliases", "postmaster: root\nroot: alice\n")
+    host.put("/var/mail/alice", "From root@web1\n")
+    assert apply.run(host, "", ADMIN, silent).outcome == "applied"
+    assert host.text("/var/mail/alice") == "From root@web1\n"

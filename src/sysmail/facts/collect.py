@@ -88,6 +88,7 @@ def collect(reader: Reader) -> Facts:
         ),
         exim_role=parse.exim_role(exim),
         exim_settings=parse.exim_settings(exim),
+        root_readers=parse.root_readers(_text(reader, "/etc/aliases")),
         exim_macros=parse.exim_macros("\n".join(_text(reader, path) for path in EXIM_MACROS)),
         exim_by_hand=reader.state("/etc/exim4/exim4.conf", content=False) is not None,
         old_main_cf=postfix is None and reader.state("/etc/postfix/main.cf") is not None,

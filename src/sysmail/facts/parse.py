@@ -27,6 +27,7 @@ __all__ = [
     "packages",
     "parameters",
     "port_forwards",
+    "root_readers",
     "services",
     "shown",
     "sockets",
@@ -230,6 +231,20 @@ def exim_macros(text: str) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(re.findall(r"^[ \t]*([A-Z][A-Za-z0-9_]*)[ \t]*=", text, re.MULTILINE))
     )
+
+
+def root_readers(text: str) -> tuple[str, ...]:
+    """aliases(5): the accounts of this host that root's mail goes to, also by another alias."""
+    lines = re.findall(r"^([\w.-]+)[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)
+    aliases = {name.lower(): words.lower().split(",") for name, words in lines}
+    found: list[str] = []
+    wanted = list(aliases.get("root", []))
+    while wanted:
+        name = wanted.pop(0).strip().lstrip("\\")
+        if re.fullmatch(r"[\w.-]+", name) and name not in (*found, "root"):
+            found.append(name)
+            wanted += aliases.get(name, [])
+    return tuple(sorted(found))
 
 
 def inet_services(text: str) -> tuple[str, ...]:
