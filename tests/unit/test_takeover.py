@@ -320,3 +320,30 @@ def test_an_installers_alias_is_no_mail_server() -> None:
     host.put("/var/mail/alice", "From root@web1\n")
     assert apply.run(host, "", ADMIN, silent).outcome == "applied"
     assert host.text("/var/mail/alice") == "From root@web1\n"
+
+
+def test_remove_takes_what_is_left_of_a_replaced_postfix() -> None:
+    """Somebody put exim4 in our Postfix's place: its remains go, and what exim4 uses stays."""
+    host = bare()
+    do_apply(host)
+    _exim4_came(host, "local")
+    report = rollback.remove(host, silent, force=False)
+    assert "postfix" not in host.packages
+    assert not [path for path in host.tree() if path.startswith(("/etc/postfix", "/var/spool/p"))]
+    assert host.packages["exim4-daemon-light"] == "ii "
+    assert host.text("/etc/aliases") == "postmaster: root\n"
+    assert "/etc/aliases, /etc/mailname stay, for exim4, exim4-daemon-light" in " ".join(
+        report.notes
+    )
+
+
+def test_remove_throws_no_mail_of_a_replaced_postfix_away() -> None:
+    """Mail in the queue of a Postfix that somebody removed is not purged with its remains."""
+    host = bare()
+    do_apply(host)
+    message = "/var/spool/postfix/deferred/4/4ABC"
+    host.put(message, "x")
+    _exim4_came(host, "local")
+    report = rollback.remove(host, silent, force=False)
+    assert (host.packages["postfix"], host.text(message)) == ("rc ", "x")
+    assert "1 message is in /var/spool/postfix" in " ".join(report.notes)
