@@ -215,6 +215,20 @@ def test_a_server_that_came_since_is_left_alone(fresh_host: FreshHost) -> None:
     assert apply(host, *ADMIN).outcome == "unchanged"
 
 
+def test_remove_after_somebody_replaced_postfix(fresh_host: FreshHost) -> None:
+    """What is left of our Postfix goes, and the exim4 in its place keeps what it uses."""
+    host = fresh_host()
+    apply(host, *ADMIN)
+    _install(host, "exim4-daemon-light")
+    ran = sysmail(host, "remove")
+    assert ran.status == 0, ran.out
+    assert "/etc/mailname stay, for exim4-daemon-light" in _notes(ran)
+    assert host.run("dpkg -l | grep '^rc' || true").stdout == ""
+    assert not (host.root / "etc/postfix").exists()
+    assert (host.root / "etc/aliases").exists()
+    assert "127.0.0.1:25" in listeners(host)
+
+
 def test_a_relay_that_became_a_server_is_left_alone(fresh_host: FreshHost) -> None:
     """sysmail's Postfix is its owner's once it serves a domain to the network."""
     host = fresh_host(packages=["postfix", "msmtp"])
