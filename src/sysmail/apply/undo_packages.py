@@ -86,7 +86,7 @@ def _remove_packages(
         packages.mend(writer, facts.distro, there, say)
     # Also of what was cut off: somebody may have installed what needs it before this process came.
     kept = keepers.staying(writer, facts.distro, there, checkpoint.packages_by_hand)
-    going = [name for name in (*came, *left) if name not in kept]
+    going = [name for name in dict.fromkeys((*came, *left)) if name not in kept]
     if going:
         say(f"removing {', '.join(going)}")
         packages.uninstall(writer, facts.distro, going, say, checkpoint.packages_configured)
