@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Union
 
 from sysmail.discreet import discreet
@@ -78,21 +79,23 @@ def _describe_mail(step: Union[Submission, Retire, Requeue]) -> StepResult:
     return StepResult("queue requeue", "let waiting mail try the new way")
 
 
-def _former(path: str, data: bytes) -> list[str]:
-    """What was there before, as far as it may be shown."""
+def _former(path: str, data: bytes, known: Collection[str]) -> list[str]:
+    """What was there before, as far as it may be shown; ``known`` are lines that will be there."""
     if path == MSMTPRC and not data.startswith(b"# Written by sysmail"):
         # A password stands there in the clear, under more than one keyword (msmtp(1)).
         return ["(the former content is not shown, it may hold a password; it is kept)"]
-    return discreet(data.decode("utf-8", "replace"))
+    return discreet(data.decode("utf-8", "replace"), known)
 
 
 def _diff(step: WriteFile) -> str:
     file, before = step.file, step.before
     if file.secret:
         return "(secret, not shown)\n"
-    old = _former(file.path, before.data) if before is not None else []
+    text = file.data.decode("utf-8", "replace")
+    known = frozenset(text.splitlines())
+    old = _former(file.path, before.data, known) if before is not None else []
     # What was adopted of theirs is in the new content too, and is shown the same way.
-    new = discreet(file.data.decode("utf-8", "replace"))
+    new = discreet(text, known)
     import difflib  # only where something changes
 
     lines = list(difflib.unified_diff(old, new, file.path, file.path, lineterm="", n=2))

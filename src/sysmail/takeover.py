@@ -7,11 +7,12 @@ no mailboxes in use and no clients from outside.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from sysmail.facts.model import Facts, Listener
 from sysmail.neighbours import Neighbour, neighbour_of
 from sysmail.takeover_exim import exim_findings
-from sysmail.takeover_postfix import postfix_findings
+from sysmail.takeover_postfix import became_server, postfix_findings
 
 __all__ = [
     "findings",
@@ -21,6 +22,7 @@ __all__ = [
     "listens",
     "other_mtas",
     "replaceable",
+    "since",
     "staying",
     "unknown_sendmail",
 ]
@@ -103,11 +105,7 @@ def findings(facts: Facts, *, ports: bool = True, allowed: Collection[str] = ())
     ``ports``: also who listens on port 25, which a Mailu on this host may. ``allowed``
     are parameters of Postfix that the policy sets itself.
     """
-    found = [
-        f"{path} holds mail"
-        for path in facts.mailboxes
-        if path.rpartition("/")[2] not in _NOBODYS_MAILBOXES
-    ]
+    found: list[str] = []
     if facts.postfix is not None:
         found += postfix_findings(facts, facts.postfix, allowed)
     if any("exim" in name for name in other_mtas(facts)):
@@ -116,7 +114,37 @@ def findings(facts: Facts, *, ports: bool = True, allowed: Collection[str] = ())
         found.append(f"sendmail is {facts.sendmail}, of a program that sysmail does not know")
     if ports:
         found += _ports(facts)
-    return found
+    return [*_mailboxes(facts, nothing_else=not found), *found]
+
+
+def _mailboxes(facts: Facts, *, nothing_else: bool) -> list[str]:
+    """Mailboxes that people use.
+
+    Debian's exim4 makes its installer's first user root's alias (exim4-config): with nothing
+    else on the host, what is there came from the host itself. A stock Postfix may take mail for
+    that person from anywhere.
+    """
+    named = [(path.rpartition("/")[2], path) for path in facts.mailboxes]
+    used = {name for name, _ in named} - _NOBODYS_MAILBOXES
+    if nothing_else and facts.postfix is None and used <= set(facts.root_readers):
+        return []
+    return [f"{path} holds mail" for name, path in named if name in used]
+
+
+def since(facts: Facts, *, relay: bool, allowed: Collection[str] = ()) -> list[str]:
+    """What shows that this host has become a mail server since a policy is in force.
+
+    Mailboxes and rules of the packet filter that were there when it was adopted say nothing: what
+    counts is another mail program, which the policy in force would have replaced, and what makes
+    a server of sysmail's own Postfix. ``relay``: that is in force, else its msmtp.
+    """
+    ours = facts.distro.submission if facts.distro is not None and not relay else ()
+    came = any(name not in ours for name in other_mtas(facts)) or bool(unknown_sendmail(facts))
+    if came or (facts.postfix is not None and not relay):
+        # Other programs on the port, sysmail's msmtpd among them, are no part of it.
+        going = tuple(each for each in facts.listeners if goes(facts, each))
+        return findings(replace(facts, listeners=going), allowed=allowed)
+    return [] if facts.postfix is None else became_server(facts, facts.postfix, allowed)
 
 
 def _ports(facts: Facts) -> list[str]:

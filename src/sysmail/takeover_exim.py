@@ -8,12 +8,24 @@ administrator who wants more writes /etc/exim4/exim4.conf, which takes their pla
 from __future__ import annotations
 
 from sysmail.facts.model import Facts
+from sysmail.takeover_names import foreign_names
 
 __all__ = ["exim_findings"]
 
 _OF_OTHERS = (
     ("dc_relay_domains", "relays for the domains"),
     ("dc_relay_nets", "relays for the networks"),
+)
+
+# Macros of Debian's configuration that say for whom exim4 is there, and how it delivers.
+_MACROS = frozenset(
+    {
+        "LOCAL_DELIVERY",
+        "MAIN_LOCAL_DOMAINS",
+        "MAIN_LOCAL_INTERFACES",
+        "MAIN_RELAY_NETS",
+        "MAIN_RELAY_TO_DOMAINS",
+    }
 )
 
 
@@ -30,9 +42,7 @@ def exim_findings(facts: Facts) -> list[str]:
     if interfaces is not None and not _is_loopback_only(interfaces):
         where = interfaces or "every interface"
         found.append(f"exim4 listens on {where} (dc_local_interfaces)")
-    foreign = [
-        name for name in _names(settings.get("dc_other_hostnames", "")) if _is_not(facts, name)
-    ]
+    foreign = foreign_names(facts, _names(settings.get("dc_other_hostnames", "")))
     if foreign:
         found.append(f"exim4 is the destination of {', '.join(foreign)} (dc_other_hostnames)")
     found += [
@@ -40,6 +50,12 @@ def exim_findings(facts: Facts) -> list[str]:
         for key, what in _OF_OTHERS
         if _names(settings.get(key, ""))
     ]
+    delivery = settings.get("dc_localdelivery", "")
+    if delivery not in ("", "mail_spool"):
+        found.append(f"exim4 delivers to {delivery} (dc_localdelivery)")
+    macros = [name for name in facts.exim_macros if name in _MACROS]
+    if macros:
+        found.append(f"exim4 has macros of its owner's: {', '.join(macros)}")
     return found
 
 
@@ -53,9 +69,3 @@ def _is_loopback_only(interfaces: str) -> bool:
     """``127.0.0.1 ; ::1``, as the package answers; empty means every interface."""
     words = [word.strip().strip("[]") for word in interfaces.split(";")]
     return any(words) and all(word.startswith("127.") or word == "::1" for word in words if word)
-
-
-def _is_not(facts: Facts, name: str) -> bool:
-    """Whether a name is none of this host's own, also as it was called when exim4 came."""
-    short = name.partition(".")[0]
-    return short not in {"localhost", facts.nodename.lower(), facts.fqdn.partition(".")[0].lower()}

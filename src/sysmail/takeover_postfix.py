@@ -13,8 +13,10 @@ import re
 from collections.abc import Collection
 
 from sysmail.facts.model import Facts, PostfixFacts
+from sysmail.postfix.maps import DIRECTORY
+from sysmail.takeover_names import foreign_names
 
-__all__ = ["postfix_findings"]
+__all__ = ["became_server", "postfix_findings"]
 
 # Parameters that only somebody with mail for others sets, and the values that mean nothing.
 _PLAIN: dict[str, tuple[str, ...]] = {
@@ -25,13 +27,21 @@ _PLAIN: dict[str, tuple[str, ...]] = {
     "home_mailbox": ("",),
     "mailbox_transport": ("",),
     "mailbox_transport_maps": ("",),
+    "fallback_transport": ("",),
+    "fallback_transport_maps": ("",),
+    # With a slash at its end each mailbox is a folder.
+    "mail_spool_directory": ("", "/var/mail", "/var/spool/mail"),
     "virtual_transport": ("", "virtual"),
     "content_filter": ("",),
+    "smtpd_proxy_filter": ("",),
     "smtpd_milters": ("",),
     "non_smtpd_milters": ("",),
     "proxy_interfaces": ("",),
     "multi_instance_directories": ("",),
 }
+# Only who takes mail of strangers has a use for these.
+_STRANGERS = re.compile(r"\b(reject_rbl_client|reject_rhsbl_\w+|check_policy_service)\b")
+_RESTRICTIONS = re.compile(r"smtpd_\w+_restrictions$")
 _SETTINGS = (
     ("smtpd_sasl_auth_enable", "yes", "lets users log in"),
     ("smtpd_tls_auth_only", "yes", "lets users log in"),
@@ -47,12 +57,44 @@ _LOOPBACK = (
 _INLINE = re.compile(r"inline:\{((?:[^{}]|\{[^{}]*\})*)\}[\s,]*")
 _ENTRY = re.compile(r"\{[^{}]*\}|[^\s,{}]+")
 _OF_A_NAME = re.compile(r"\{?\s*[A-Za-z0-9_+-]+\s*=")
+# Debian's package writes this one where procmail is installed.
+_PROCMAIL = re.compile(r"""((/usr/bin/)?procmail( -a "?\$EXTENSION"?)?)?""")
 _ON_LOOPBACK = re.compile(r"(127\.[0-9.]+|\[?::1\]?|localhost)$")
 
 
 def postfix_findings(facts: Facts, postfix: PostfixFacts, allowed: Collection[str]) -> list[str]:
     """One clause for each sign; ``allowed`` are parameters that the policy sets itself."""
     own = postfix.own - set(allowed)
+    return [*_serves(facts, postfix, own), *_listens(facts, postfix, own)]
+
+
+def became_server(facts: Facts, postfix: PostfixFacts, allowed: Collection[str]) -> list[str]:
+    """The same for a Postfix that sysmail set up: what its owner has made a server since.
+
+    It serves others, and others can reach it. One without the other is an edit, which is
+    shown and kept: a relay for loopback alone takes nobody's mail.
+    """
+    own = postfix.own - set(allowed)
+    found = _serves(facts, postfix, own)
+    if not found or not _is_open(postfix):
+        return []
+    where = postfix["inet_interfaces"]
+    listens = _listens(facts, postfix, own)
+    if where == "all" and not any("(inet_interfaces)" in clause for clause in listens):
+        listens.insert(0, "Postfix listens on all (inet_interfaces)")
+    return [*found, *listens]
+
+
+def _is_open(postfix: PostfixFacts) -> bool:
+    """Whether it is set up to listen beyond loopback."""
+    inside = ("loopback-only", "127.0.0.1", "[::1]", "::1", "localhost")
+    if any(word not in inside for word in _words(postfix["inet_interfaces"])):
+        return True
+    hosts = (service.partition(" ")[0].rpartition(":")[0] for service in postfix.services)
+    return any(host and not _ON_LOOPBACK.match(host) for host in hosts)
+
+
+def _serves(facts: Facts, postfix: PostfixFacts, own: Collection[str]) -> list[str]:
     found: list[str] = []
     foreign = _foreign_destinations(facts, postfix)
     if foreign:
@@ -65,22 +107,19 @@ def postfix_findings(facts: Facts, postfix: PostfixFacts, allowed: Collection[st
     for name, value, meaning in _SETTINGS:
         if name in own and postfix[name] == value:
             found.append(f"Postfix {meaning} ({name} = {value})")
+    judges = [n for n in sorted(own) if _RESTRICTIONS.match(n) and _STRANGERS.search(postfix[n])]
+    if judges:
+        found.append(f"Postfix judges the mail of strangers ({', '.join(judges)})")
     if "virtual_alias_maps" in own and _may_hold_domains(postfix):
         found.append(f"Postfix has virtual_alias_maps = {postfix['virtual_alias_maps']}")
-    found += _delivery(postfix, own)
-    return found + _clients(facts, postfix, own)
+    return found + _delivery(postfix, own) + _networks(facts, postfix, own)
 
 
 def _foreign_destinations(facts: Facts, postfix: PostfixFacts) -> list[str]:
-    """Domains in mydestination that are no name of this host's.
-
-    A name with the same first label is this host as it was called when Postfix came.
-    """
+    """Domains in mydestination that are no name of this host's."""
     names = {"$myhostname", "localhost.$mydomain", "$myorigin", "/etc/mailname", ""}
-    shorts = {"localhost", facts.nodename.lower(), facts.fqdn.partition(".")[0].lower()}
-    shorts.add(postfix["myhostname"].partition(".")[0].lower())
-    words = postfix["mydestination"].replace(",", " ").lower().split()
-    return [w for w in words if w not in names and w.partition(".")[0] not in shorts]
+    words = _words(postfix["mydestination"].lower())
+    return foreign_names(facts, [w for w in words if w not in names], postfix["myhostname"])
 
 
 def _may_hold_domains(postfix: PostfixFacts) -> bool:
@@ -102,12 +141,15 @@ def _delivery(postfix: PostfixFacts, own: Collection[str]) -> list[str]:
     """Programs and lists that mail for local users is handed to."""
     found: list[str] = []
     command = postfix["mailbox_command"]
-    # Debian's package writes this one where procmail is installed.
-    if "mailbox_command" in own and command and not re.match(r"(/usr/bin/)?procmail\b", command):
+    if "mailbox_command" in own and not _PROCMAIL.fullmatch(command):
         found.append(f"Postfix has mailbox_command = {command}")
     transport = postfix["local_transport"]
     if "local_transport" in own and not re.match(r"(local|error|retry)(:|$)|$", transport):
         found.append(f"Postfix has local_transport = {transport}")
+    routes = postfix["transport_maps"]
+    # A null client, which is the destination of nothing, only says which way its mail goes.
+    if "transport_maps" in own and routes and postfix["mydestination"] and DIRECTORY not in routes:
+        found.append(f"Postfix has transport_maps = {routes}")
     tables = postfix["alias_maps"].replace(",", " ").split() if "alias_maps" in own else []
     lists = [t for t in tables if not re.search(r"(/aliases|^nis:mail\.aliases|^\$.*)$", t)]
     # A list manager's table is called aliases too, and lies elsewhere.
@@ -117,13 +159,16 @@ def _delivery(postfix: PostfixFacts, own: Collection[str]) -> list[str]:
     return found
 
 
-def _clients(facts: Facts, postfix: PostfixFacts, own: Collection[str]) -> list[str]:
-    """Who else may send through it, and where it listens because somebody said so."""
+def _networks(facts: Facts, postfix: PostfixFacts, own: Collection[str]) -> list[str]:
+    """Who else may send through it."""
+    words = _words(postfix["mynetworks"]) if "mynetworks" in own else []
+    nets = [word for word in words if not _is_this_host(facts, word)]
+    return [f"Postfix takes mail of {', '.join(nets)} (mynetworks)"] if nets else []
+
+
+def _listens(facts: Facts, postfix: PostfixFacts, own: Collection[str]) -> list[str]:
+    """Where it listens because somebody said so."""
     found: list[str] = []
-    if "mynetworks" in own:
-        nets = [w for w in _words(postfix["mynetworks"]) if not _is_this_host(facts, w)]
-        if nets:
-            found.append(f"Postfix takes mail of {', '.join(nets)} (mynetworks)")
     if "inet_interfaces" in own:
         where = [w for w in _words(postfix["inet_interfaces"]) if not _is_default(facts, w)]
         if where:

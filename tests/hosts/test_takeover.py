@@ -184,6 +184,78 @@ def test_a_public_exim4_is_adopted_and_comes_back(lab: Lab, fresh_host: FreshHos
     assert listeners(host) == open_to
 
 
+def _install(host: Host, *packages: str) -> None:
+    host.run(
+        "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install "
+        f"--no-install-recommends {' '.join(packages)}"
+    )
+
+
+def test_a_server_that_came_since_is_left_alone(fresh_host: FreshHost) -> None:
+    """What somebody set up after an apply is refused by the next one; --adopt replaces it."""
+    host = fresh_host()
+    apply(host, *ADMIN)
+    _install(host, "exim4-daemon-light")
+    assert "postfix" not in packages(host)
+    ran = sysmail(host, "plan", *ADMIN)
+    assert (ran.status, ran.codes) == (2, []), f"its default is no mail server: {ran.out}"
+    host.run(
+        "sed -i \"s/^dc_eximconfig_configtype=.*/dc_eximconfig_configtype='internet'/;"
+        "s/^dc_other_hostnames=.*/dc_other_hostnames='shop.example'/;"
+        "s/^dc_local_interfaces=.*/dc_local_interfaces=''/\" /etc/exim4/update-exim4.conf.conf && "
+        "update-exim4.conf && systemctl restart exim4"
+    )
+    host.run("for i in $(seq 50); do ss -Hltn | grep -q 0.0.0.0:25 && exit 0; sleep 0.1; done")
+    said = _refused(host, "mail-server")
+    assert "shop.example (dc_other_hostnames)" in said
+    assert "0.0.0.0:25" in listeners(host)
+    ran = apply(host, *ADMIN, "--adopt")
+    assert "adopted: exim4 is the destination of shop.example" in _notes(ran)
+    assert "0.0.0.0:25" not in listeners(host)
+    assert apply(host, *ADMIN).outcome == "unchanged"
+
+
+def test_remove_after_somebody_replaced_postfix(fresh_host: FreshHost) -> None:
+    """What is left of our Postfix goes, and the exim4 in its place keeps what it uses."""
+    host = fresh_host()
+    apply(host, *ADMIN)
+    _install(host, "exim4-daemon-light")
+    ran = sysmail(host, "remove")
+    assert ran.status == 0, ran.out
+    assert "/etc/mailname stay, for exim4-daemon-light" in _notes(ran)
+    assert host.run("dpkg -l | grep '^rc' || true").stdout == ""
+    assert not (host.root / "etc/postfix").exists()
+    assert (host.root / "etc/aliases").exists()
+    assert "127.0.0.1:25" in listeners(host)
+
+
+def test_a_relay_that_became_a_server_is_left_alone(fresh_host: FreshHost) -> None:
+    """sysmail's Postfix is its owner's once it serves a domain to the network."""
+    host = fresh_host(packages=["postfix", "msmtp"])
+    apply(host, *ADMIN)
+    host.run(
+        "postconf -e inet_interfaces=all virtual_mailbox_domains=shop.example "
+        "virtual_mailbox_base=/srv/mail && systemctl restart postfix"
+    )
+    assert "virtual_mailbox_domains = shop.example" in _refused(host, "mail-server")
+    host.run("postconf -X virtual_mailbox_domains && postconf -X virtual_mailbox_base")
+    assert apply(host, *ADMIN).outcome == "applied", "a mere edit is put right"
+
+
+def test_a_queue_elsewhere_is_refused(fresh_host: FreshHost) -> None:
+    """Mail in a queue that main.cf would no longer name stays where its owner sees it."""
+    host = fresh_host(packages=["postfix", "msmtp"])
+    host.run(
+        "systemctl stop postfix && mkdir -p /srv/spool && "
+        "cp -a /var/spool/postfix /srv/spool/postfix && "
+        "postconf -e queue_directory=/srv/spool/postfix defer_transports=smtp && postfix start"
+    )
+    sendmail(host, "Subject: waits\n\n", "someone@example.org")
+    for words in ((), ("--adopt",)):
+        assert "/srv/spool/postfix" in _refused(host, "queue-elsewhere", *words)
+    assert "someone@example.org" in host.run("postqueue -p").stdout
+
+
 @pytest.mark.parametrize("package", ["opensmtpd", "sendmail"])
 def test_other_servers_are_refused(fresh_host: FreshHost, package: str) -> None:
     """OpenSMTPD and Sendmail are named and left alone, also with --adopt, and that is said."""

@@ -37,6 +37,7 @@ PURE = (
     "sysmail.route",
     "sysmail.takeover",
     "sysmail.takeover_exim",
+    "sysmail.takeover_names",
     "sysmail.takeover_postfix",
     "sysmail.want",
     "sysmail.watch",

@@ -28,6 +28,15 @@ HIDDEN = {
     "put out of use, below": f"#isp_bind_pw =\n#   {SECRET}\n",
     "not a table": f"smtp_sasl_password_maps = static:/{SECRET}\n",
     "of msmtp": f"account default\n  password {SECRET}\n",
+    "said by a program": f'account default\n  passwordeval "echo {SECRET}"\n',
+    "said by a shell": f"passwordeval printf %s {SECRET} | cat\n",
+    "said by a program, out of use": f"#passwordeval echo {SECRET}\n",
+    "noted": f"# password: {SECRET}\n",
+    "noted with the login": f"# login user {SECRET}\n",
+    "noted in a sentence": f"# The password at mx.example.org is {SECRET} since May.\n",
+    "noted below": f"# Password of the smarthost:\n# {SECRET}\n",
+    "noted below in words": f"# credentials\n#\n#   me {SECRET}\n",
+    "noted behind a setting": f"# relayhost = [mx.example.org]  user me, {SECRET}\n",
 }
 
 SHOWN = [
@@ -38,8 +47,10 @@ SHOWN = [
     "virtual_alias_maps = inline:{ {root = owner@example.org} }",
     "local_recipient_maps = proxy:unix:passwd.byname $alias_maps",
     "mynetworks = 127.0.0.0/8,\n    [::1]/128",
-    "# The password of a login is in a file of its own.",
+    "# Debian specific: the origin of mail that is posted here.",
+    "#relayhost = [mx.example.org]",
     "passwordeval cat /root/password",
+    'passwordeval "cat /root/password"',
 ]
 
 
@@ -70,3 +81,17 @@ def test_a_password_that_was_kept_is_not_shown() -> None:
 def test_what_is_no_password_is_shown(text: str) -> None:
     """The name of a table, an empty value and prose stay as they are, line by line."""
     assert discreet(text + "\n") == text.splitlines()
+
+
+def test_a_comment_of_sysmails_own_is_shown() -> None:
+    """What is in the new content too is known; a person's word beside it is not."""
+    ours = "# No mailboxes: mail for local users goes to admin.\nmydestination =\n"
+    file = ManagedFile("/etc/postfix/main.cf", ours.encode())
+    old = ours + "# user me\n# correct-horse\nbiff = no\n"
+    diff = describe(WriteFile(file, FileState("file", 0o644, 0, 0, old.encode()))).diff
+    assert diff.splitlines()[3:] == [
+        " # No mailboxes: mail for local users goes to admin.",
+        " mydestination =",
+        "-# (not shown)",
+        "-biff = no",
+    ]

@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import pytest
 
-from sysmail.commands import apply, plan
+from sysmail.commands import apply, plan, rollback
 from sysmail.errors import RefusedError
 from sysmail.facts import collect
 from sysmail.facts.collect import collect_forwards
@@ -17,7 +17,8 @@ from sysmail.takeover import findings, staying
 from unit.cases import cases
 from unit.fake_debian import FakeDebian
 from unit.make import ROWS, facts
-from unit.test_apply import ADMIN, bare, silent, untouched_postfix
+from unit.test_apply import ADMIN, bare, do_apply, in_force, silent, untouched_postfix
+from unit.test_mailu import ask, go
 
 SAVED = "-A DOCKER -p tcp -m tcp --dport 25 -j DNAT --to-destination 172.18.0.2:25\n"
 
@@ -51,6 +52,8 @@ def _facts(case: Mapping[str, Any]) -> Facts:
         exim_role=exim.get("dc_eximconfig_configtype", ""),
         exim_settings=exim,
         exim_by_hand=case.get("by_hand", False),
+        root_readers=tuple(case.get("root_readers", [])),
+        exim_macros=tuple(case.get("macros", [])),
         mailboxes=tuple(case.get("mailboxes", [])),
         forwards=tuple(case.get("forwards", [])),
         **changes,
@@ -163,3 +166,184 @@ def test_adopt_says_what_it_adopts() -> None:
         assert "adopted: Postfix has home_mailbox = Maildir/" in report.notes
         assert "rollback" in report.notes[-1]
         assert report.errors == ()
+
+
+EXIM = "/etc/exim4/update-exim4.conf.conf"
+
+
+def _exim4_came(host: FakeDebian, role: str = "internet") -> FakeDebian:
+    """A person installs exim4, with which a Postfix or msmtp-mta goes."""
+    host._dpkg_install(["exim4", "exim4-daemon-light"])
+    host.install_exim4(role)
+    host.changes.clear()
+    return host
+
+
+def _edited(host: FakeDebian, **parameters: str) -> FakeDebian:
+    """The owner edits the main.cf of sysmail's, and Postfix runs with it."""
+    added = "".join(f"{name} = {value}\n" for name, value in parameters.items())
+    kept = [x for x in host.text("/etc/postfix/main.cf").splitlines() if x.split()[:1]]
+    kept = [x for x in kept if x.split()[0] not in parameters]
+    host.put("/etc/postfix/main.cf", "\n".join(kept) + "\n" + added)
+    host._start()
+    host.changes.clear()
+    return host
+
+
+def _refused(host: FakeDebian, code: str, *, adopt: bool = False) -> str:
+    """Plan and apply refuse in the same words, and nothing is changed; what they say."""
+    said: set[str] = set()
+    runs: list[Callable[[], object]] = [
+        lambda: plan.run(host, "", {}, adopt=adopt),
+        lambda: apply.run(host, "", {}, silent, adopt=adopt),
+    ]
+    for run in runs:
+        with pytest.raises(RefusedError) as caught:
+            run()
+        assert caught.value.code == code
+        said.add(f"{caught.value.message} / {caught.value.remedy}")
+    assert host.changes == []
+    assert len(said) == 1
+    return said.pop()
+
+
+@pytest.mark.parametrize("route", ["relay", "mailu"])
+def test_a_server_that_came_since_is_refused(route: str) -> None:
+    """With a policy in force, an exim4 that somebody set up as a server is left alone too."""
+    host = ask(FakeDebian(), route=route)
+    assert go(host).outcome == "applied"
+    _exim4_came(host)
+    assert "dc_eximconfig_configtype = internet" in _refused(host, "mail-server")
+    assert apply.run(host, "", {}, silent, adopt=True).outcome == "applied"
+    assert go(host).outcome == "unchanged"
+    assert apply.run(host, "", {"admin": "later@example.com"}, silent).outcome == "applied"
+
+
+def test_a_default_that_came_since_is_replaced() -> None:
+    """An exim4 as its package leaves it is no server, with a policy in force as before one."""
+    host = _exim4_came(in_force(), "local")
+    assert plan.run(host, "", {}).notes[1:] == ()
+    assert apply.run(host, "", {}, silent).outcome == "applied"
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_another_mta_that_came_since_is_refused(*, adopt: bool) -> None:
+    """A program whose queue nobody looks into is not replaced later either."""
+    host = in_force()
+    host._remove_files("postfix")
+    host.packages.update(postfix="rc ", opensmtpd="ii ")
+    host.changes.clear()
+    assert "opensmtpd" in _refused(host, "other-mta", adopt=adopt)
+
+
+def test_a_postfix_that_came_since_is_refused() -> None:
+    """Where msmtp is sendmail, a Postfix that somebody installed and set up is theirs."""
+    host = ask(FakeDebian(), route="mailu")
+    go(host)
+    host._dpkg_install(["postfix"])
+    host.put("/etc/postfix/main.cf", "home_mailbox = Maildir/\n")
+    host.changes.clear()
+    assert "home_mailbox = Maildir/" in _refused(host, "mail-server")
+
+
+def test_a_relay_that_became_a_server_is_refused() -> None:
+    """sysmail's Postfix, opened to the network for somebody's domain, is a mail server now."""
+    host = _edited(in_force(), inet_interfaces="all", virtual_mailbox_domains="shop.example")
+    said = _refused(host, "mail-server")
+    assert "virtual_mailbox_domains = shop.example" in said
+    assert "(inet_interfaces)" in said
+    assert apply.run(host, "", {}, silent, adopt=True).outcome == "applied"
+    assert host._listening() == ("127.0.0.1", "::1")
+    assert do_apply(host).outcome == "applied"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"smtp_helo_timeout": "60s"},
+        {"inet_interfaces": "all"},
+        {"relay_domains": "customer.example"},
+        {"mydestination": "localhost"},
+        {"content_filter": "scan:[127.0.0.1]:10024"},
+    ],
+)
+def test_a_mere_edit_is_no_server(edit: Mapping[str, str]) -> None:
+    """What serves nobody, or what nobody outside can reach, apply puts right and keeps a copy."""
+    host = _edited(in_force(), **edit)
+    assert plan.run(host, "", {}).outcome == "changes"
+    report = apply.run(host, "", {}, silent)
+    assert report.outcome == "applied"
+    assert "/etc/postfix/main.cf was edited by somebody" in " ".join(report.notes)
+
+
+def test_what_was_adopted_is_not_refused_later() -> None:
+    """Mailboxes and rules that were there when a person said --adopt say nothing afterwards."""
+    host = untouched_postfix()
+    host.put("/etc/postfix/main.cf", "home_mailbox = Maildir/\ninet_interfaces = all\n")
+    host.put("/var/mail/carol", "From x\n")
+    host._start()
+    assert apply.run(host, "", ADMIN, silent, adopt=True).outcome == "applied"
+    assert apply.run(host, "", {"admin": "later@example.com"}, silent).outcome == "applied"
+    rollback.remove(host, silent, force=False)
+    assert "home_mailbox" in host.text("/etc/postfix/main.cf")
+
+
+ELSEWHERE = "/srv/spool/postfix"
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+@pytest.mark.parametrize("before", [untouched_postfix, in_force])
+def test_a_queue_elsewhere_is_refused(before: Callable[[], FakeDebian], *, adopt: bool) -> None:
+    """Nobody would look into a queue that main.cf no longer names; --adopt is no way to lose it."""
+    host = _edited(before(), queue_directory=ELSEWHERE)
+    pid_file = "/pid/master.pid"
+    host.dynamic[ELSEWHERE + pid_file] = host.dynamic["/var/spool/postfix" + pid_file]
+    said = _refused(host, "queue-elsewhere", adopt=adopt)
+    assert ELSEWHERE in said
+    assert "/var/spool/postfix" in said
+    assert "postqueue" in said
+
+
+@pytest.mark.parametrize("name", ["/var/spool/postfix", ELSEWHERE])
+def test_a_queue_in_its_place_is_no_obstacle(name: str) -> None:
+    """The queue's own place may be named, as Arch's package does, also by way of a link."""
+    host = _edited(untouched_postfix(), queue_directory=name)
+    host.put_link(ELSEWHERE, "/var/spool/postfix")
+    assert plan.run(host, "", ADMIN).outcome == "changes"
+
+
+def test_an_installers_alias_is_no_mail_server() -> None:
+    """Debian's first user is root's alias: a cron mail of root's in that mailbox says nothing."""
+    host = bare()
+    host.install_exim4()
+    host.put("/etc/aliases", "postmaster: root\nroot: alice\n")
+    host.put("/var/mail/alice", "From root@web1\n")
+    assert apply.run(host, "", ADMIN, silent).outcome == "applied"
+    assert host.text("/var/mail/alice") == "From root@web1\n"
+
+
+def test_remove_takes_what_is_left_of_a_replaced_postfix() -> None:
+    """Somebody put exim4 in our Postfix's place: its remains go, and what exim4 uses stays."""
+    host = bare()
+    do_apply(host)
+    _exim4_came(host, "local")
+    report = rollback.remove(host, silent, force=False)
+    assert "postfix" not in host.packages
+    assert not [path for path in host.tree() if path.startswith(("/etc/postfix", "/var/spool/p"))]
+    assert host.packages["exim4-daemon-light"] == "ii "
+    assert host.text("/etc/aliases") == "postmaster: root\n"
+    assert "/etc/aliases, /etc/mailname stay, for exim4, exim4-daemon-light" in " ".join(
+        report.notes
+    )
+
+
+def test_remove_throws_no_mail_of_a_replaced_postfix_away() -> None:
+    """Mail in the queue of a Postfix that somebody removed is not purged with its remains."""
+    host = bare()
+    do_apply(host)
+    message = "/var/spool/postfix/deferred/4/4ABC"
+    host.put(message, "x")
+    _exim4_came(host, "local")
+    report = rollback.remove(host, silent, force=False)
+    assert (host.packages["postfix"], host.text(message)) == ("rc ", "x")
+    assert "1 message is in /var/spool/postfix" in " ".join(report.notes)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Callable
 
-from sysmail.apply import keepers, leaving, neighbour, packages, service
-from sysmail.apply.bystanders import is_left_by_package
+from sysmail.apply import keepers, leaving, neighbour, packages, remains, service
 from sysmail.apply.checkpoint import Checkpoint, save
 from sysmail.apply.retire import close_sendmail, end_postdrops, open_sendmail
 from sysmail.distro import Distro
@@ -70,13 +69,11 @@ def _remove_packages(
     """
     gone, before = checkpoint.packages_lost or [], checkpoint.packages_before
     if "postfix" in came and facts.postfix is not None:
-        if former == "done":
-            leaving.stop_empty(writer, facts, say)
-        else:
-            _stop_empty_at_once(writer, facts)
-        if checkpoint.service.get("link_left"):
-            service.act(writer, facts, "enable")  # its package leaves the links, as it did before
-    if facts.distro is None or not (came or gone or checkpoint.packages_replaced):
+        _stop_postfix(writer, facts, checkpoint, former, say)
+    if facts.distro is None:
+        return {}
+    left = remains.purgeable(writer, facts.distro, checkpoint)
+    if not (came or left or gone or checkpoint.packages_replaced):
         return {}
     if gone:
         say(f"bringing {', '.join(gone)} back")
@@ -90,15 +87,14 @@ def _remove_packages(
         packages.mend(writer, facts.distro, there, say)
     # Also of what was cut off: somebody may have installed what needs it before this process came.
     kept = keepers.staying(writer, facts.distro, there, checkpoint.packages_by_hand)
-    going = [name for name in came if name not in kept]
+    going = [name for name in dict.fromkeys((*came, *left)) if name not in kept]
     if going:
         say(f"removing {', '.join(going)}")
         packages.uninstall(writer, facts.distro, going, say, checkpoint.packages_configured)
         service.forget_failures(writer, facts, gone="postfix" in going)
     packages.mark(writer, facts.distro, checkpoint.packages_automatic, say)
     if "postfix" not in kept:
-        left = set(facts.distro.leftovers) - set(checkpoint.leftovers_before)
-        _remove_leftovers(writer, checkpoint, left)
+        remains.remove_leftovers(writer, facts.distro, checkpoint)
     _note_others(writer, facts.distro, checkpoint)
     return kept
 
@@ -114,6 +110,17 @@ def _note_others(writer: Writer, distro: Distro, checkpoint: Checkpoint) -> None
             checkpoint.notes.append(note)
 
 
+def _stop_postfix(
+    writer: Writer, facts: Facts, checkpoint: Checkpoint, former: str, say: Callable[[str], None]
+) -> None:
+    if former == "done":
+        leaving.stop_empty(writer, facts, say)
+    else:
+        _stop_empty_at_once(writer, facts)
+    if checkpoint.service.get("link_left"):
+        service.act(writer, facts, "enable")  # its package leaves the links, as it did before
+
+
 def _stop_empty_at_once(writer: Writer, facts: Facts) -> None:
     close_sendmail(writer)
     service.act(writer, facts, "stop")
@@ -124,15 +131,6 @@ def _stop_empty_at_once(writer: Writer, facts: Facts) -> None:
         service.act(writer, facts, "start")
         raise leaving.refuse_waiting(count)
     service.retire(writer, facts)
-
-
-def _remove_leftovers(writer: Writer, checkpoint: Checkpoint, paths: set[str]) -> None:
-    for path in sorted(paths):
-        state = writer.state(path, content=False)
-        if state is not None and state.kind == "directory":
-            writer.rmtree(path)
-        elif is_left_by_package(checkpoint, path):
-            writer.remove(path)
 
 
 def lost(checkpoint: Checkpoint, facts: Facts) -> list[str]:

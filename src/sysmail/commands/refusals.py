@@ -9,7 +9,7 @@ from sysmail.commands.probe import port_owner
 from sysmail.commands.situation import Situation
 from sysmail.desired import Desired
 from sysmail.errors import RefusedError
-from sysmail.facts import Facts
+from sysmail.facts import Facts, parse
 from sysmail.facts.collect import collect_forwards
 from sysmail.facts.tool import others_can_write
 from sysmail.host.port import Reader
@@ -41,9 +41,8 @@ def refuse_takeover(reader: Reader, situation: Situation, *, adopt: bool) -> tup
     is adopted, a sentence each, for the report.
     """
     facts = situation.facts
-    adopted: tuple[str, ...] = ()
-    if situation.in_force is None:
-        adopted = _refuse_servers(reader, situation, adopt=adopt)
+    adopted = _refuse_servers(reader, situation, adopt=adopt)
+    _refuse_queue_elsewhere(reader, facts)
     for package, count in facts.neighbour_mail.items():
         if count and package in situation.desired.replaced:
             noun = "message waits" if count == 1 else "messages wait"
@@ -54,7 +53,8 @@ def refuse_takeover(reader: Reader, situation: Situation, *, adopt: bool) -> tup
             )
     if situation.waiting is None:
         queue.listed(reader)  # raises, and says so
-    if situation.in_force is None and situation.waiting:
+    ours = situation.in_force is not None and situation.in_force.route.get("name") == "relay"
+    if situation.waiting and not ours:
         count = len(situation.waiting)
         reason = queue.by_reason(list(situation.waiting))[0][0]
         if not situation.desired.relay:
@@ -80,9 +80,17 @@ def _refuse_servers(reader: Reader, situation: Situation, *, adopt: bool) -> tup
             f"look at its queue, then remove {others[0]} yourself and run sysmail again",
         )
     ports = situation.desired.port == 25
-    if ports:
-        facts = replace(facts, forwards=collect_forwards(reader))
-    found = takeover.findings(facts, ports=ports)
+    in_force = situation.in_force
+    if in_force is not None:
+        found = takeover.since(
+            facts,
+            relay=in_force.route.get("name") == "relay",
+            allowed={name for name, _ in situation.policy.postfix},
+        )
+    else:
+        if ports:
+            facts = replace(facts, forwards=collect_forwards(reader))
+        found = takeover.findings(facts, ports=ports)
     if found and not adopt:
         raise RefusedError(
             "mail-server",
@@ -90,6 +98,29 @@ def _refuse_servers(reader: Reader, situation: Situation, *, adopt: bool) -> tup
             _remedy(facts, ports=ports),
         )
     return (*(f"adopted: {clause}" for clause in found), *([KEPT] if found else []))
+
+
+def _refuse_queue_elsewhere(reader: Reader, facts: Facts) -> None:
+    """RefusedError where main.cf gives Postfix a queue of its own place, which --adopt allows not.
+
+    sysmail's main.cf does not name it: what waits there, or comes back to it, nobody would see,
+    and the owner's unit and mounts are made for it. It is moved by who set it up.
+    """
+    name = "queue_directory"
+    if facts.postfix is None or name not in facts.postfix.own:
+        return
+    usual = parse.parameters(reader.ask(["postconf", "-d", name]).out).get(name, "")
+    where = facts.postfix[name]
+    if not usual or (reader.link(where) or where) == (reader.link(usual) or usual):
+        return
+    raise RefusedError(
+        "queue-elsewhere",
+        f"the queue of Postfix is {where} ({name} in main.cf), where sysmail would no longer look: "
+        f"its own is {usual}; mail that waits there would stay unseen, also with --adopt",
+        f"`postqueue -f` sends what can be sent; once `postqueue -p` shows nothing, `postfix stop`,"
+        f" `postconf -X {name}`, take a PIDFile of yours below {where} out of its unit, and start "
+        f"it again. To keep the disk, mount it at {usual}",
+    )
 
 
 KEPT = (

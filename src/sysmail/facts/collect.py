@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 MAIL_SPOOLS = ("/var/mail", "/var/spool/mail")
+EXIM_MACROS = ("/etc/exim4/exim4.conf.localmacros", "/etc/exim4/conf.d/main/000_localmacros")
+"""Where an owner puts macros for Debian's exim4, in one file or split (README.Debian)."""
+
 SASL_MODULES = (
     "/usr/lib/sasl2",
     "/usr/lib64/sasl2",
@@ -85,6 +88,8 @@ def collect(reader: Reader) -> Facts:
         ),
         exim_role=parse.exim_role(exim),
         exim_settings=parse.exim_settings(exim),
+        root_readers=parse.root_readers(_text(reader, "/etc/aliases")),
+        exim_macros=parse.exim_macros("\n".join(_text(reader, path) for path in EXIM_MACROS)),
         exim_by_hand=reader.state("/etc/exim4/exim4.conf", content=False) is not None,
         old_main_cf=postfix is None and reader.state("/etc/postfix/main.cf") is not None,
         watch=watch,

@@ -82,8 +82,9 @@ class Facts:
     mailu. ``neighbour_mail``: how many messages wait, by package of another
     mail program that is installed. ``old_main_cf``: there is a main.cf, and no Postfix.
     ``exim_settings`` are the answers in Debian's update-exim4.conf.conf; ``exim_by_hand``: there is
-    a configuration that takes their place. ``forwards`` is where the packet filter passes
-    port 25 on to, where that was asked for.
+    a configuration that takes their place; ``exim_macros`` are those that its owner sets beside
+    them. ``root_readers`` are whom root's mail goes to, by aliases(5). ``forwards`` is where the
+    packet filter passes port 25 on to, where that was asked for.
     ``watch`` is the timer of the watch; ``tool`` a command that runs a sysmail that root
     alone may write.
     """
@@ -111,6 +112,8 @@ class Facts:
     old_main_cf: bool = False
     exim_settings: Mapping[str, str] = field(default_factory=dict)
     exim_by_hand: bool = False
+    exim_macros: tuple[str, ...] = ()
+    root_readers: tuple[str, ...] = ()
     forwards: tuple[str, ...] = ()
     watch: UnitFacts = UnitFacts()
     tool: str = ""

@@ -13,6 +13,7 @@ from sysmail.facts.model import Listener, ServiceFacts, UnitFacts
 
 __all__ = [
     "candidate_versions",
+    "exim_macros",
     "exim_role",
     "exim_settings",
     "fqdn_from_getent",
@@ -27,6 +28,7 @@ __all__ = [
     "parameters",
     "plain_address",
     "port_forwards",
+    "root_readers",
     "services",
     "shown",
     "sockets",
@@ -237,6 +239,27 @@ def exim_settings(text: str) -> dict[str, str]:
     return dict(re.findall(r"^(dc_\w+)=['\"]?(.*?)['\"]?\s*$", text, re.MULTILINE))
 
 
+def exim_macros(text: str) -> tuple[str, ...]:
+    """The macros that an owner gives exim's configuration (``NAME = value``), by name."""
+    return tuple(
+        dict.fromkeys(re.findall(r"^[ \t]*([A-Z][A-Za-z0-9_]*)[ \t]*=", text, re.MULTILINE))
+    )
+
+
+def root_readers(text: str) -> tuple[str, ...]:
+    """aliases(5): the accounts of this host that root's mail goes to, also by another alias."""
+    lines = re.findall(r"^([\w.-]+)[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)
+    aliases = {name.lower(): words.lower().split(",") for name, words in lines}
+    found: list[str] = []
+    wanted = list(aliases.get("root", []))
+    while wanted:
+        name = wanted.pop(0).strip().lstrip("\\")
+        if re.fullmatch(r"[\w.-]+", name) and name not in (*found, "root"):
+            found.append(name)
+            wanted += aliases.get(name, [])
+    return tuple(sorted(found))
+
+
 def inet_services(text: str) -> tuple[str, ...]:
     """master(5): the services that listen on the network, each with its program."""
     found: list[str] = []
@@ -254,18 +277,51 @@ _TO = re.compile(
 )
 
 
+# iptables(8) and nft(8): the ports that a rule is for; a map says the target of each.
+_PORTS = re.compile(
+    r"(?P<not>! )?--dports? (?P<list>\S+)"
+    r"|\b(?:tcp|th) dport (?P<map>map )?(?P<set>\{[^}]*\}|@\S+|\S+)"
+)
+_NOT_TCP = re.compile(r"-p udp\b|\b(?:l4proto|protocol|nexthdr) udp\b")
+_NAMED = re.compile(r"^\s*(?:set|map) (\S+) \{[^{}]*?\belements = \{([^{}]*)\}", re.MULTILINE)
+
+
 def port_forwards(text: str, port: int = 25, name: str = "smtp") -> tuple[str, ...]:
-    """iptables-save(8) or ``nft list ruleset``: where rules pass a port of TCP on to."""
+    """iptables-save(8) or ``nft list ruleset``: where rules pass a port of TCP on to.
+
+    A rule that hands the port to a chain which passes on all it gets is not followed.
+    """
+    whole = re.sub(r",[ \t]*\n\s*", ", ", text)  # nft breaks long sets
+    named = dict(_NAMED.findall(whole))
     found: list[str] = []
-    for line in text.splitlines():
-        ports = re.search(r"--dports? (\S+)|\btcp dport (\{[^}]*\}|\S+)", line)
-        target = _TO.search(line)
-        if ports is None or target is None or line.lstrip().startswith("#"):
-            continue
-        if {str(port), name} & set(re.findall(r"[\w-]+", ports.group(1) or ports.group(2))):
-            where = target.group(1) or "another address"
-            found += [where] if where not in found else []
+    for line in whole.splitlines():
+        found += [where for where in _targets(line, named, port, name) if where not in found]
     return tuple(found)
+
+
+def _targets(line: str, named: Mapping[str, str], port: int, name: str) -> list[str]:
+    rule = _PORTS.search(line)
+    if rule is None or rule["not"] or line.lstrip().startswith("#") or _NOT_TCP.search(line):
+        return []
+    ports = rule["list"] or rule["set"]
+    ports = named.get(ports[1:], "") if ports.startswith("@") else ports.strip("{}")
+    pairs = [word.strip().partition(" : ") for word in ports.split(",")]
+    hits = [value for key, _, value in pairs if _covers(key, port, name)]
+    if rule["map"]:
+        return [value.strip().replace(" . ", ":") for value in hits]
+    target = _TO.search(line)
+    return [target.group(1) or "another address"] if hits and target is not None else []
+
+
+def _covers(key: str, port: int, name: str) -> bool:
+    """Whether a port, a range of ports or a key that is put together has this one."""
+    for part in key.split(" . "):
+        ends = re.fullmatch(r"([0-9]{1,5})[-:]([0-9]{1,5})", part.strip())
+        if part.strip() in (str(port), name):
+            return True
+        if ends and int(ends.group(1)) <= port <= int(ends.group(2)):
+            return True
+    return False
 
 
 def services(blocks: Sequence[Mapping[str, str]]) -> ServiceFacts:
