@@ -83,7 +83,7 @@ def test_bare_debian(lab: Lab, fresh_host: FreshHost) -> None:
 
 
 FOLDERS = (
-    "install -d -o www-data -g www-data -m 2750 /etc/postfix && "
+    "install -d -o www-data -g www-data -m 2755 /etc/postfix && "
     "install -d -m 0711 -g www-data /etc/postfix/empty && install -d -m 0700 /etc/postfix/ssl && "
     "echo KEY > /etc/postfix/ssl/key.pem && chmod 644 /etc/postfix/ssl/key.pem"
 )

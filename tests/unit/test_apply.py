@@ -121,7 +121,7 @@ def private() -> FakeDebian:
     host = FakeDebian()
     host.put("/etc/postfix/ssl/key.pem", "KEY\n", 0o644)
     host.put_directory("/etc/postfix/empty")
-    for path, mode, uid in (("", 0o2750, 33), ("/ssl", 0o700, 0), ("/empty", 0o711, 5)):
+    for path, mode, uid in (("", 0o2755, 33), ("/ssl", 0o700, 0), ("/empty", 0o711, 5)):
         host.entries["/etc/postfix" + path] = FileState("directory", mode, uid, uid)
     return host
 

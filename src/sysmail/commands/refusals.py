@@ -53,8 +53,7 @@ def refuse_takeover(reader: Reader, situation: Situation, *, adopt: bool) -> tup
             )
     if situation.waiting is None:
         queue.listed(reader)  # raises, and says so
-    ours = situation.in_force is not None and situation.in_force.route.get("name") == "relay"
-    if situation.waiting and not ours:
+    if situation.in_force is None and situation.waiting:
         count = len(situation.waiting)
         reason = queue.by_reason(list(situation.waiting))[0][0]
         if not situation.desired.relay:
