@@ -6,6 +6,7 @@ writes itself (postconf(5), maillog_file) or syslogd's.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -147,13 +148,18 @@ def losses(reader: Reader, facts: Facts, maillog_file: str, since: float) -> Opt
     return [line for line in lines if _is_loss(line, reader.now())]
 
 
-def is_silent(reader: Reader, facts: Facts, maillog_file: str, since: float) -> bool:
-    """Whether the log has no line of Postfix from that moment on. HostError if not known."""
+def is_silent(reader: Reader, facts: Facts, maillog_file: str, start: float, quiet: float) -> bool:
+    """Whether Postfix said nothing since ``start``, or for ``quiet`` seconds. HostError: unknown.
+
+    The journal's own clocks are looked at: this host's may have been set meanwhile.
+    """
     if facts.systemd and not maillog_file:
         # Not by unit: what systemd itself says of a unit never passes through syslog(3).
         who = [by_postfix(reader, facts), "+", "SYSLOG_IDENTIFIER=postfix/master"]
-        argv = ["journalctl", "-q", "--no-pager", "-o", "cat", "-n", "1", *who]
-        return not reader.ask([*argv, "--since", f"@{since:.6f}"]).out.strip()
+        argv = ["journalctl", "-q", "--no-pager", "-o", "json", "--output-fields=_PID", "-n", "1"]
+        said = reader.ask([*argv, *who]).out.strip()
+        return not said or _is_old(reader, said, start, quiet)
+    since = max(start, reader.now() - quiet)
     from sysmail import logline
     from sysmail.trace.files import COMPRESSED, rotated
 
@@ -165,6 +171,18 @@ def is_silent(reader: Reader, facts: Facts, maillog_file: str, since: float) -> 
             if line is not None and line.program.startswith("postfix"):
                 return line.time < int(since)
     return True
+
+
+def _is_old(reader: Reader, said: str, start: float, quiet: float) -> bool:
+    """Of an entry of the journal: microseconds since the epoch, and since the host booted."""
+    try:
+        entry = json.loads(said)
+        when = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
+        ticks = int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6
+        uptime = float((reader.read("/proc/uptime") or b"").split()[0])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return False
+    return when < int(start) or uptime - ticks > quiet
 
 
 def _is_loss(line: str, now: float) -> bool:

@@ -121,6 +121,7 @@ class FakeDebian(FakeHost):
         self.put("/etc/ssl/certs/ca-certificates.crt", "")
         self.dynamic["/proc/net/tcp"] = lambda: self._sockets("127.0.0.1", "0.0.0.0")
         self.dynamic["/proc/net/tcp6"] = lambda: self._sockets("::1", "::")
+        self.dynamic["/proc/uptime"] = lambda: b"90.10 170.00\n"
         self.dynamic["/proc/net/unix"] = self._unix_sockets
         self.dynamic["/proc/net/fib_trie"] = FIB_TRIE.encode
         self.dynamic["/proc/net/if_inet6"] = IF_INET6.encode
@@ -599,8 +600,10 @@ class FakeDebian(FakeHost):
 
     def _journalctl(self, argv: Sequence[str], _stdin: Optional[bytes]) -> Completed:
         if "+" in argv:  # the last line of all: smtpd(8) logs each dialogue
+            now = int(self.clock * 1e6)
+            last = {"__REALTIME_TIMESTAMP": str(now), "__MONOTONIC_TIMESTAMP": str(90_000_000)}
             kept = self.running is not None and self.logs
-            return _said(argv, "disconnect from localhost[127.0.0.1]\n" if kept else "")
+            return _said(argv, json.dumps(last) if kept else "")
         if "json" in argv:
             return journalctl(argv, self.log, self.clock)
         found = lines_of_journal(argv, self.log, self.forged, self.clock)

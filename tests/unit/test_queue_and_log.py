@@ -154,7 +154,7 @@ def test_whether_a_file_has_a_line_of_postfix_since() -> None:
         return f"{stamp} web1 {program}[9]: connect from localhost postfix\n"
 
     def silent() -> bool:
-        return maillog.is_silent(host, facts(systemd=False), "", host.clock - 60)
+        return maillog.is_silent(host, facts(systemd=False), "", host.clock - 3600, 60)
 
     assert silent()
     host.put("/var/log/mail.log", line(90, "postfix/smtpd") + line(5, "sshd"))
@@ -164,6 +164,32 @@ def test_whether_a_file_has_a_line_of_postfix_since() -> None:
     host.put("/var/log/mail.log.1", host.text("/var/log/mail.log"))
     host.put("/var/log/mail.log", "")
     assert not silent()
+
+
+@pytest.mark.parametrize(
+    ("entry", "start", "silent"),
+    [
+        ("", 1000.0, True),
+        (
+            '{"__REALTIME_TIMESTAMP": "1500000000", "__MONOTONIC_TIMESTAMP": "700000000"}',
+            1e3,
+            False,
+        ),
+        ('{"__REALTIME_TIMESTAMP": "999000000", "__MONOTONIC_TIMESTAMP": "700000000"}', 1e3, True),
+        ('{"__REALTIME_TIMESTAMP": "1500000000", "__MONOTONIC_TIMESTAMP": "100000000"}', 1e3, True),
+        ("no JSON", 1000.0, False),
+        ("{}", 1000.0, False),
+        ("[1]", 1000.0, False),
+    ],
+)
+def test_whether_the_journal_has_a_line_of_postfix(entry: str, start: float, silent: bool) -> None:
+    """By the clocks of the journal: a host whose own clock is wrong is another fault."""
+    host = FakeHost()
+    host.clock = 9e9
+    host.answer("getent", "postfix:x:102:105::/var/spool/postfix:/usr/sbin/nologin\n")
+    host.answer("journalctl", entry)
+    host.put("/proc/uptime", "760.55 1500.00\n")
+    assert maillog.is_silent(host, facts(systemd=True), "", start, 600) is silent
 
 
 def test_journal_without_a_match_is_an_empty_answer() -> None:

@@ -109,14 +109,13 @@ class Proof:
         master(8) logs that it starts just after it has written its PID file, and smtpd(8) each
         dialogue of this proof: an hour without a line is no rotation.
         """
-        facts, now = self.situation.facts, self.reader.now()
+        facts = self.situation.facts
         if not facts.master_running:
             return False
         directory = self.parameter("queue_directory")
         state = self.reader.state(f"{directory}/pid/master.pid", content=False)
-        start = state.mtime if state is not None and state.mtime <= now else 0.0
-        log_file = self.parameter("maillog_file")
-        return maillog.is_silent(self.reader, facts, log_file, max(start, now - _QUIET))
+        start = state.mtime if state is not None else 0.0
+        return maillog.is_silent(self.reader, facts, self.parameter("maillog_file"), start, _QUIET)
 
     def queue_summary(self) -> Optional[dict[str, Optional[float]]]:
         """How many wait and when the oldest came, for a report; None where nothing is known."""
