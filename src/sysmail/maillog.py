@@ -182,7 +182,7 @@ def _is_old(reader: Reader, said: str, start: float, quiet: float) -> bool:
         uptime = float((reader.read("/proc/uptime") or b"").split()[0])
     except (ValueError, KeyError, TypeError, IndexError):
         return False
-    return when < int(start) or uptime - ticks > quiet
+    return when < start or uptime - ticks > quiet
 
 
 def _is_loss(line: str, now: float) -> bool:
