@@ -48,11 +48,11 @@ from sysmail.watch.units import PATHS as WATCH_UNITS
 __all__ = ["check_undo", "tidy", "undo"]
 
 
-def check_undo(writer: Writer, facts: Facts, checkpoints: list[Checkpoint], *, force: bool) -> None:
+def check_undo(writer: Writer, checkpoints: list[Checkpoint], *, force: bool) -> None:
     """RefusedError when undoing these would overwrite somebody's edit, or could not be finished."""
     if all(checkpoint.state == "done" for checkpoint in checkpoints):
         refuse_edits(writer, checkpoints, bystanders(writer, checkpoints), force=force)
-        check_way_back(writer, facts, checkpoints)
+        check_way_back(writer, collect(writer), checkpoints)
         for checkpoint in checkpoints:
             Store(writer).require_whole(checkpoint)
 
@@ -98,7 +98,7 @@ def _undo(
 ) -> list[str]:
     """What is odd about the services now, in sentences: what is undone next may end that."""
     facts = collect(writer)
-    check_undo(writer, facts, [checkpoint], force=force)
+    check_undo(writer, [checkpoint], force=force)
     if checkpoint.state != "done":
         _refuse_mail(writer, checkpoint, facts)
     was = checkpoint.state

@@ -31,7 +31,7 @@ def rollback(writer: Writer, say: Say, *, force: bool) -> Report:
     """Undo the last apply. The lock must be held."""
     checkpoints = _checkpoints(writer)
     last = checkpoints[-1]
-    check_undo(writer, collect(writer), [last], force=force)
+    check_undo(writer, [last], force=force)
     _let_leave(writer, [last], say, first=len(checkpoints) == 1, force=force)
     signals.hold()
     notes = undo(writer, last, say, force=force)
@@ -41,7 +41,7 @@ def rollback(writer: Writer, say: Say, *, force: bool) -> Report:
 def remove(writer: Writer, say: Say, *, force: bool) -> Report:
     """Undo every apply, the last one first: the host as sysmail found it."""
     checkpoints = _checkpoints(writer)
-    check_undo(writer, collect(writer), checkpoints, force=force)
+    check_undo(writer, checkpoints, force=force)
     _let_leave(writer, checkpoints, say, first=True, force=force)
     signals.hold()
     notes: list[str] = []
@@ -56,8 +56,8 @@ def remove(writer: Writer, say: Say, *, force: bool) -> Report:
 def foresee(writer: Writer) -> Report:
     """What ``remove`` would undo. RefusedError where it would refuse, as far as that is known."""
     checkpoints = _checkpoints(writer)
+    check_undo(writer, checkpoints, force=False)
     facts = collect(writer)
-    check_undo(writer, facts, checkpoints, force=False)
     goes = removes_postfix(writer, checkpoints, facts)
     waiting: list[object] = []
     if facts.postfix is not None:
