@@ -144,7 +144,9 @@ def since(facts: Facts, *, relay: bool, allowed: Collection[str] = ()) -> list[s
         # Other programs on the port, sysmail's msmtpd among them, are no part of it.
         going = tuple(each for each in facts.listeners if goes(facts, each))
         return findings(replace(facts, listeners=going), allowed=allowed)
-    return [] if facts.postfix is None else became_server(facts, facts.postfix, allowed)
+    if facts.postfix is None or "fatal: " in facts.postfix.complaint:
+        return []  # of a main.cf that Postfix cannot read, postconf(1) gives the built-in defaults
+    return became_server(facts, facts.postfix, allowed)
 
 
 def _ports(facts: Facts) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Callable
 
 import pytest
@@ -13,7 +14,7 @@ from sysmail.facts import collect
 from sysmail.facts.collect import collect_forwards
 from sysmail.facts.model import Facts, Listener, PostfixFacts
 from sysmail.host.port import Completed
-from sysmail.takeover import findings, staying
+from sysmail.takeover import findings, since, staying
 from unit.cases import cases
 from unit.fake_debian import FakeDebian
 from unit.make import ROWS, facts
@@ -255,6 +256,16 @@ def test_a_relay_that_became_a_server_is_refused() -> None:
     assert apply.run(host, "", {}, silent, adopt=True).outcome == "applied"
     assert host._listening() == ("127.0.0.1", "::1")
     assert do_apply(host).outcome == "applied"
+
+
+def test_defaults_of_a_main_cf_that_nobody_can_read_are_no_server() -> None:
+    """postconf(1) then tells what is built in: every interface, and clients of every network."""
+    host = _edited(in_force(), inet_interfaces="all", virtual_mailbox_domains="shop.example")
+    known = collect(host)
+    assert known.postfix is not None
+    assert since(known, relay=True) != []
+    unread = replace(known.postfix, complaint="postconf: fatal: main.cf, line 1: missing '='")
+    assert since(replace(known, postfix=unread), relay=True) == []
 
 
 @pytest.mark.parametrize(
